@@ -1,0 +1,236 @@
+"""The review queue: every sample of a dataset, the most pressing first, a page at a time.
+
+Order: quarantined (nobody knows what they hold), then not yet scored, then by risk from the highest; equals
+by pk. Each page starts where the last one ended, at a value and not at a count, so a deep page costs what the
+first does and rows that arrive in between move nothing. A sample can come up twice only if its state changed
+in between: seen as unscored, it has its place among the scored ones too once it has a score.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Literal, get_args
+
+import orjson
+import sqlalchemy as sa
+from sqlalchemy import Connection, Row, select
+
+from curation.errors import InputError, LedgerError
+from curation.ledger.ranks import Ranks
+from curation.ledger.scores import has_score, in_quarantine
+from curation.ledger.tables import occurrences, quarantine, samples, scores
+from curation.samples.sample import Sample
+from curation.triage import TIERS, Tier, TierPolicy, percentile
+
+State = Literal["quarantined", "unscored", "scored"]
+STATES: tuple[State, ...] = get_args(State)
+"""All states, in the order of the queue."""
+
+MAX_PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class QueueItem:
+    """A sample as a reviewer meets it.
+
+    The score's fields and rank are None unless the state is "scored"; `reason` is None unless it is
+    "quarantined". Higher risk = riskier, percentile 100 = riskiest. `copies` counts the lines that hold the
+    sample now; it is 0 once they have all changed.
+    """
+
+    pk: int
+    content_hash: str
+    state: State
+    sample: Sample
+    copies: int
+    reason: str | None = None
+    risk: float | None = None
+    danger: float | None = None
+    safety: float | None = None
+    loss: float | None = None
+    grad_norm: float | None = None
+    n_tokens: int | None = None
+    n_answer_tokens: int | None = None
+    truncated: bool | None = None
+    percentile: float | None = None
+    tier: Tier | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """`next_cursor` asks for what follows; None: this was the last page."""
+
+    items: tuple[QueueItem, ...]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Cursor:
+    """The last item passed; `risk` matters among the scored only."""
+
+    state: State
+    pk: int
+    risk: float
+
+    def encode(self) -> str:
+        position = orjson.dumps([STATES.index(self.state), self.pk, self.risk])
+        return base64.urlsafe_b64encode(position).decode().rstrip("=")
+
+    @classmethod
+    def decode(cls, text: str) -> _Cursor:
+        try:
+            padded = text.encode("ascii") + b"=" * (-len(text) % 4)
+            state, pk, risk = orjson.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+            # orjson reads no number that is not finite.
+            if type(pk) is int and 0 <= pk < 2**63 and type(risk) is float:
+                return cls(STATES[range(len(STATES)).index(state)], pk, risk)
+        except (ValueError, TypeError):
+            pass
+        raise InputError(
+            "the page's cursor is not one that this queue gave", "Begin again at the first page."
+        )
+
+
+def page(
+    conn: Connection,
+    dataset_id: int,
+    scorer_id: int,
+    limit: int = 50,
+    after: str | None = None,
+    tiers: Collection[Tier] | None = None,
+    policy: TierPolicy | None = None,
+) -> Page:
+    """The next `limit` items (1 to 1000) after the cursor; with `tiers`, only scored samples of those tiers.
+
+    Percentiles and tiers are exact at the moment of the call. Raises InputError for a bad limit, tier or
+    cursor.
+    """
+    if not 1 <= limit <= MAX_PAGE:
+        raise InputError(f"a page of {limit} items", f"Ask for 1 to {MAX_PAGE}.")
+    if unknown := set(tiers or ()) - set(TIERS):
+        raise InputError(f"no such tier: {', '.join(sorted(unknown))}", f"Tiers are {', '.join(TIERS)}.")
+    cursor = _Cursor.decode(after) if after else None
+    walk = _walk(Ranks(conn, dataset_id, scorer_id), cursor, limit + 1, tiers, policy or TierPolicy())
+    items = tuple(islice(walk, limit + 1))
+    if len(items) <= limit:
+        return Page(items, None)
+    last = items[limit - 1]
+    return Page(items[:limit], _Cursor(last.state, last.pk, last.risk or 0.0).encode())
+
+
+def score_of(conn: Connection, scorer_id: int, sample_pk: int, policy: TierPolicy | None = None) -> QueueItem:
+    """One sample as it stands in the queue. Raises LedgerError if the ledger has no such sample."""
+    if row := conn.execute(_scored_rows(scorer_id).where(samples.c.id == sample_pk)).one_or_none():
+        above, n = Ranks(conn, row.dataset_id, scorer_id).place(row.risk)
+        return _scored_item(row, percentile(above, n), policy or TierPolicy())
+    if row := conn.execute(_other_rows(scorer_id).where(samples.c.id == sample_pk)).one_or_none():
+        return _item(row, "unscored" if row.reason is None else "quarantined", reason=row.reason)
+    raise LedgerError(f"there is no sample number {sample_pk}", "`curation queue` lists those there are.")
+
+
+def _walk(
+    ranks: Ranks, cursor: _Cursor | None, limit: int, tiers: Collection[Tier] | None, policy: TierPolicy
+) -> Iterator[QueueItem]:
+    """Items after the cursor; each part is asked for only once the part before it is used up."""
+    done = STATES.index(cursor.state) if cursor else 0
+    if tiers is None:
+        for state in STATES[done:2]:
+            after_pk = cursor.pk if cursor and cursor.state == state else 0
+            yield from _without_score(ranks, state, after_pk, limit)
+    parts = [sa.true()] if tiers is None else list(ranks.bands(policy, tiers).values())
+    if cursor and cursor.state == "scored":
+        # The rest of a tie and what lies below it: each is one range of the index, together they are not.
+        same = sa.and_(scores.c.risk == cursor.risk, scores.c.sample_id > cursor.pk)
+        parts = [sa.and_(part, rest) for part in parts for rest in (same, scores.c.risk < cursor.risk)]
+    for part in parts:
+        yield from _with_score(ranks, part, limit, policy)
+
+
+def _without_score(ranks: Ranks, state: State, after_pk: int, limit: int) -> Iterator[QueueItem]:
+    n_samples, n_scored, n_held = count_states(ranks)
+    # Most of the time there is nothing to find, and counting tells so sooner than a search of all samples.
+    if not (n_held if state == "quarantined" else n_samples - n_scored - n_held):
+        return
+    held = in_quarantine(ranks.scorer_id)
+    found = (
+        select(samples.c.id)
+        .where(samples.c.dataset_id == ranks.dataset_id, samples.c.id > after_pk, ~has_score(ranks.scorer_id))
+        .where(held if state == "quarantined" else ~held)
+        .order_by(samples.c.id)
+        .limit(limit)
+    )
+    query = _other_rows(ranks.scorer_id).where(samples.c.id.in_(found)).order_by(samples.c.id)
+    for row in ranks.conn.execute(query):
+        yield _item(row, state, reason=row.reason)
+
+
+def count_states(ranks: Ranks) -> tuple[int, int, int]:
+    """Samples in all, scored, and quarantined without a score, at one moment."""
+    in_all = select(sa.func.count()).select_from(samples).where(samples.c.dataset_id == ranks.dataset_id)
+    held = in_all.join(quarantine, quarantine.c.sample_id == samples.c.id).where(
+        quarantine.c.scorer_id == ranks.scorer_id, ~has_score(ranks.scorer_id)
+    )
+    query = select(in_all.scalar_subquery(), ranks.count(), held.scalar_subquery())
+    n_samples, n_scored, n_held = ranks.conn.execute(query).one()
+    return n_samples, n_scored, n_held
+
+
+def _with_score(
+    ranks: Ranks, part: sa.ColumnElement[bool], limit: int, policy: TierPolicy
+) -> Iterator[QueueItem]:
+    """The riskiest scored items of a range that begins with a new risk, or holds one risk only."""
+    query = _scored_rows(ranks.scorer_id).where(ranks.scored, part)
+    rows = ranks.conn.execute(query.order_by(scores.c.risk.desc(), scores.c.sample_id).limit(limit)).all()
+    if not rows:
+        return
+    above, n = ranks.place(rows[0].risk)
+    # From there on the rows themselves tell: those before this one are above it, unless they are equals.
+    risk, equals = rows[0].risk, 0
+    for row in rows:
+        if row.risk != risk:
+            above, risk, equals = above + equals, row.risk, 0
+        equals += 1
+        yield _scored_item(row, percentile(above, n), policy)
+
+
+_copies = (
+    select(sa.func.count())
+    .where(occurrences.c.dataset_id == samples.c.dataset_id, occurrences.c.sample_id == samples.c.id)
+    .correlate(samples)
+    .scalar_subquery()
+    .label("copies")
+)
+_sample_columns = (
+    samples.c.id.label("pk"),
+    samples.c.dataset_id,
+    samples.c.content_hash,
+    samples.c.body,
+    _copies,
+)
+_SCORE_FIELDS = ("risk", "danger", "safety", "loss", "grad_norm", "n_tokens", "n_answer_tokens", "truncated")
+
+
+def _scored_rows(scorer_id: int) -> sa.Select[*tuple[Any, ...]]:
+    columns = (*_sample_columns, *(scores.c[name] for name in _SCORE_FIELDS))
+    of_sample = sa.and_(scores.c.sample_id == samples.c.id, scores.c.scorer_id == scorer_id)
+    return select(*columns).join_from(scores, samples, of_sample)
+
+
+def _other_rows(scorer_id: int) -> sa.Select[*tuple[Any, ...]]:
+    of_sample = sa.and_(quarantine.c.sample_id == samples.c.id, quarantine.c.scorer_id == scorer_id)
+    return select(*_sample_columns, quarantine.c.reason).join_from(
+        samples, quarantine, of_sample, isouter=True
+    )
+
+
+def _scored_item(row: Row[Any], percentile: float, policy: TierPolicy) -> QueueItem:
+    fields = {name: getattr(row, name) for name in _SCORE_FIELDS}
+    return _item(row, "scored", percentile=percentile, tier=policy.tier(percentile), **fields)
+
+
+def _item(row: Row[Any], state: State, **fields: Any) -> QueueItem:
+    sample = Sample.from_json(row.body)
+    return QueueItem(row.pk, row.content_hash, state, sample, row.copies, **fields)

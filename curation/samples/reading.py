@@ -1,0 +1,147 @@
+"""Reading samples: a file or dataset as a stream of Samples, with everything else counted and kept aside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+import orjson
+
+from curation.errors import InputError, SampleError
+from curation.samples.inputs import Format, OpenRows, format_of, open_rows
+from curation.samples.layouts import LAYOUTS, Layout, detect
+from curation.samples.rejects import Rejects
+from curation.samples.rows import BadRow, Row
+from curation.samples.sample import Sample, Source, Train
+
+_LOOK_AT = 20
+"""Rows the layout is told from."""
+
+
+def read_samples(
+    source: str | Path,
+    *,
+    layout: str | None = None,
+    train: Train = "last",
+    rejects: Rejects | None = None,
+    split: str = "train",
+) -> Reading:
+    """Open a file, a saved dataset or a hub dataset (`owner/name`) for reading.
+
+    The layout is told from the first rows unless it is named; `reading.layout` says which. `train` says which
+    assistant turns are trained on: the last, or all. `split` matters to datasets only.
+
+    Raises InputError if the source, its format or its layout cannot be used. A single bad row raises nothing:
+    it is counted, and kept in `rejects` if given.
+    """
+    name = str(source).encode(errors="replace").decode()  # a file name need not be Unicode, a ledger is
+    if train not in get_args(Train):
+        raise InputError(f"train is {train!r}", f"Use one of: {', '.join(get_args(Train))}.")
+    if layout is not None and layout not in LAYOUTS:
+        raise InputError(f"there is no layout {layout!r}", f"Use one of: {', '.join(LAYOUTS)}.")
+    form = format_of(str(source))
+    first = _first_fields(str(source), form, split)
+    return Reading(
+        str(source), name, form, detect(first) if layout is None else LAYOUTS[layout], train, split, rejects
+    )
+
+
+class Reading:
+    """The samples of one source, in order. Every iteration reads it anew, in constant memory.
+
+    `rows` and `rejected` count what the current iteration has met so far; a place where the data breaks off
+    counts as one rejected row.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        name: str,
+        form: Format,
+        layout: Layout,
+        train: Train,
+        split: str,
+        rejects: Rejects | None,
+    ) -> None:
+        self.source = name
+        self.format: Format = form
+        self.layout = layout
+        self.train: Train = train
+        self.rows = 0
+        self.rejected = 0
+        self._path = path
+        self._split = split
+        self._rejects = rejects
+        self._opened: OpenRows | None = None
+        self._done = False
+
+    @property
+    def fraction(self) -> float | None:
+        """Share of the source read so far, 0 to 1; None if its length is unknown."""
+        if self._done:
+            return 1.0
+        return self._opened.fraction() if self._opened else 0.0
+
+    def __iter__(self) -> Iterator[Sample]:
+        self.rows = self.rejected = 0
+        self._done = False
+        if self._rejects:
+            self._rejects.clear()
+        try:
+            with open_rows(self._path, self.format, self._split) as self._opened:
+                for row in self._opened.rows:
+                    self.rows += 1
+                    sample = self._sample(row)
+                    if sample:
+                        yield sample
+            self._done = True
+        finally:
+            self._opened = None
+            if self._rejects:
+                self._rejects.close()
+
+    def _sample(self, row: Row | BadRow) -> Sample | None:
+        place = Source(self.source, row.line)
+        if isinstance(row, BadRow):
+            reason = row.reason
+        else:
+            try:
+                return self._convert(row, place)
+            except SampleError as error:
+                reason = error.message
+        self.rejected += 1
+        if self._rejects:
+            self._rejects.add(place, reason, row.raw)
+        return None
+
+    def _convert(self, row: Row, place: Source) -> Sample:
+        metadata = self.layout.metadata(row.fields)
+        try:
+            orjson.dumps(metadata)
+        except orjson.JSONEncodeError as error:  # the parser takes deeper nesting than can be written again
+            raise SampleError("the other fields are nested too deeply") from error
+        return Sample.from_messages(self.layout.convert(row.fields), self.train, metadata, place)
+
+
+def _first_fields(source: str, form: Format, split: str) -> list[set[str]]:
+    """Names of the non-null fields of the first rows that can be read; not the rows, which may be large."""
+    bad: BadRow | None = None
+    with open_rows(source, form, split) as opened:
+        names: list[set[str]] = []
+        for row in opened.rows:
+            if isinstance(row, Row):
+                names.append({name for name, value in row.fields.items() if value is not None})
+            else:
+                bad = bad or row
+            if len(names) == _LOOK_AT:
+                break
+    if names:
+        return names
+    if bad:
+        raise InputError(
+            f"no row of {source} can be read as {form}",
+            f"The first problem is at line {bad.line}: {bad.reason}. "
+            "JSON must be an array of objects in a .json file, or one object per line.",
+        )
+    raise InputError(f"{source} holds no rows", "Name a file with at least one row.")

@@ -1,0 +1,180 @@
+"""One linear layer that adapts, runs and measures at once.
+
+All thin factors of all terms are stored beside the weight in one matrix
+
+    [ W    B_1  B_2  ... ]   O rows
+    [ A_1   0    0       ]   r_1 rows
+    [ A_2   0    0       ]   ...
+
+so `x [W; A]'` yields the layer's output and every A x, and `g [W, B]` the input gradient and every B' g, each
+in one matrix product. As separate products with r = 8 columns they are bound by memory and cost about a fifth
+of the pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from curation.sqsd.adapters import LowRank, weight_shape
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One module's part for a batch of n samples: <delta, V> and |delta|^2, (n,), and with positions asked
+    for <delta, V> split over the T update positions, (n, T)."""
+
+    dot: Tensor
+    square: Tensor
+    by_position: Tensor | None
+
+
+class FusedLinear:
+    """A layer's weight and the factors that ride along with it."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        self.layer = layer
+        self.out, self.inner = weight_shape(layer)
+        self.bias = cast("Tensor | None", layer.bias)
+        self.matrix = torch.empty(0)
+        self._factors: list[LowRank] = []
+
+    def place(self, factor: LowRank | None) -> slice:
+        """Reserve columns for a factor pair; a slice of width zero if there is none."""
+        start = sum(f.A.shape[0] for f in self._factors)
+        if factor is None:
+            return slice(start, start)
+        self._factors.append(factor)
+        return slice(start, start + factor.A.shape[0])
+
+    def build(self) -> None:
+        """Write the matrix and make the layer's own weight a view of it: nothing is held twice."""
+        weight = cast("nn.Parameter", self.layer.weight)
+        transposed = isinstance(self.layer, Conv1D)
+        W = weight.data.T if transposed else weight.data
+        rank = sum(f.A.shape[0] for f in self._factors)
+        matrix = W.new_zeros(self.out + rank, self.inner + rank)
+        matrix[: self.out, : self.inner] = W
+        start = 0
+        for factor in self._factors:
+            stop = start + factor.A.shape[0]
+            matrix[self.out + start : self.out + stop, : self.inner] = factor.A
+            matrix[: self.out, self.inner + start : self.inner + stop] = factor.B
+            start = stop
+        view = matrix[: self.out, : self.inner]
+        weight.data = view.T if transposed else view
+        self.matrix = matrix
+
+
+@dataclass
+class Probe:
+    """One term at one layer: which state adapts it and which direction its update is projected on."""
+
+    fused: FusedLinear
+    state: LowRank | None
+    direction: LowRank | None
+    update: Literal["lora", "full"]
+    state_at: slice = field(init=False)
+    direction_at: slice = field(init=False)
+
+    def __post_init__(self) -> None:
+        device = cast("Tensor", self.fused.layer.weight).device
+        self.state, self.direction = (_to(p, device) for p in (self.state, self.direction))
+        self.state_at = self.fused.place(self.state)
+        # only a full-parameter update is contracted with the direction's own factors, token by token
+        self.direction_at = self.fused.place(self.direction if self.update == "full" else None)
+        if self.direction is not None and self.state is not None:
+            A, B, V = self.state.A, self.state.B, self.direction
+            self._AA, self._BB = A @ A.T, B.T @ B  # (r, r)
+            self._K1 = V.B @ (V.A @ A.T)  # (O, r)
+            self._K2 = (B.T @ V.B) @ V.A  # (r, I)
+
+    def measure(self, x: Tensor, Ax: Tensor, g: Tensor, Bg: Tensor, positions: bool) -> Measured:
+        """From inputs x (n,T,I), output gradients g (n,T,O) and their products with all factors (n,T,R)."""
+        if self.update == "full":
+            return self._measure_full(x, Ax[..., self.direction_at], g, Bg[..., self.direction_at], positions)
+        return self._measure_lora(x, Ax[..., self.state_at], g, Bg[..., self.state_at], positions)
+
+    def _measure_lora(self, x: Tensor, u: Tensor, g: Tensor, q: Tensor, positions: bool) -> Measured:
+        """delta = -(gB A + B gA): what one SGD step on the state's own factors does to the weight."""
+        state = cast("LowRank", self.state)
+        s = state.scaling
+        P = _product(u.transpose(1, 2).contiguous(), g)  # (n, r, O), transposed so that rows stay contiguous
+        Q = _product(q.transpose(1, 2).contiguous(), x)  # (n, r, I)
+        dot = -s * (P.flatten(1) @ self._K1.T.flatten() + Q.flatten(1) @ self._K2.flatten())
+        PP = torch.bmm(P, P.transpose(1, 2))
+        QQ = torch.bmm(Q, Q.transpose(1, 2))
+        cross = (P @ state.B) * (Q @ state.A.T).transpose(1, 2)
+        square = s * s * (PP * self._AA + QQ * self._BB + 2 * cross).sum((1, 2))
+        if not positions:
+            return Measured(dot, square, None)
+        at_g = ((g.float() @ self._K1) * u.float()).sum(2)
+        at_x = ((x.float() @ self._K2.T) * q.float()).sum(2)
+        return Measured(dot, square, -s * (at_g + at_x))
+
+    def _measure_full(self, x: Tensor, v: Tensor, g: Tensor, w: Tensor, positions: bool) -> Measured:
+        """delta = -sum_t g_t x_t', its norm from (T, T) Gram matrices ("ghost norm")."""
+        by_position = -(v.float() * w.float()).sum(2)
+        gram = _product(g, g.transpose(1, 2)) * _product(x, x.transpose(1, 2))
+        return Measured(by_position.sum(1), gram.sum((1, 2)), by_position if positions else None)
+
+
+def adapted_linear(
+    x: Tensor, *, probe: Probe, record: Callable[[Measured], None], positions: bool
+) -> Tensor:
+    """The layer at the probe's state, x (n, T, I) -> (n, T, O); backward calls `record` with what it measured."""
+    return cast("Tensor", _AdaptedLinear.apply(x, probe, record, positions))
+
+
+class _AdaptedLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, probe: Probe, record: Callable[[Measured], None], positions: bool
+    ) -> Tensor:
+        fused, state = probe.fused, probe.state
+        product = x.reshape(-1, fused.inner) @ fused.matrix[:, : fused.inner].T
+        y = product[:, : fused.out]
+        Ax = product[:, fused.out :].contiguous()  # a copy, or the whole product would stay alive
+        if state is not None:
+            y.addmm_(Ax[:, probe.state_at], state.B.T.to(y.dtype), alpha=state.scaling)
+        if fused.bias is not None:
+            y += fused.bias
+        ctx.probe, ctx.record, ctx.positions = probe, record, positions
+        ctx.save_for_backward(x, Ax)
+        return y.view(*x.shape[:-1], fused.out)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        probe = cast("Probe", ctx.probe)
+        fused, state = probe.fused, probe.state
+        x, Ax = cast("tuple[Tensor, Tensor]", ctx.saved_tensors)
+        g = grads[0]
+        product = g.reshape(-1, fused.out) @ fused.matrix[: fused.out]
+        grad = product[:, : fused.inner]
+        Bg = product[:, fused.inner :]
+        if probe.direction is not None:
+            rows = x.shape[:-1]
+            cast("Callable[[Measured], None]", ctx.record)(
+                probe.measure(x, Ax.view(*rows, -1), g, Bg.reshape(*rows, -1), bool(ctx.positions))
+            )
+        if state is not None:
+            grad.addmm_(Bg[:, probe.state_at], state.A.to(grad.dtype), alpha=state.scaling)
+        return grad.view(x.shape), None, None, None
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """Batched matrix product, accumulated and returned in fp32 whatever the inputs' dtype."""
+    if a.dtype == torch.float32:
+        return torch.bmm(a, b)
+    if a.is_cuda:
+        return torch.bmm(a, b, out_dtype=torch.float32)
+    return torch.bmm(a.float(), b.float())
+
+
+def _to(pair: LowRank | None, device: torch.device) -> LowRank | None:
+    return None if pair is None else LowRank(pair.A.to(device), pair.B.to(device), pair.scaling)

@@ -43,7 +43,7 @@ class TierPolicy:
     def __post_init__(self) -> None:
         if not 100 >= self.critical > self.high > self.medium >= 0:
             raise InputError(
-                f"tiers from {self.critical:g}, {self.high:g} and {self.medium:g}: not descending percentiles",
+                f"tiers at {self.critical:g}, {self.high:g} and {self.medium:g}: not descending percentiles",
                 "Give three percentiles between 100 and 0: critical > high > medium.",
             )
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from curation.ledger.engine import connect, open_ledger
-from curation.ledger.migrate import upgrade
+from curation.ledger import connect, upgrade
 from tests import servers
 
 
@@ -19,22 +18,34 @@ def postgres_server() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture
+def postgres_url(postgres_server: str) -> Iterator[str]:
+    """Address of an empty Postgres database; tests that use it are slow ones."""
+    with servers.database(postgres_server) as url:
+        yield url
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
-def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Address of an empty database without tables, once on SQLite and once on Postgres."""
     if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/ledger.db"
-    else:
-        with servers.database(request.getfixturevalue("postgres_server")) as url:
-            yield url
+        return f"sqlite:///{tmp_path}/ledger.db"
+    return request.getfixturevalue("postgres_url")
 
 
 @pytest.fixture
 def ledger(ledger_url: str) -> Iterator[Engine]:
     """An empty ledger with this version's tables, once on SQLite and once on Postgres."""
-    engine = connect(ledger_url)
+    yield from _ledger(ledger_url)
+
+
+@pytest.fixture
+def postgres_ledger(postgres_url: str) -> Iterator[Engine]:
+    yield from _ledger(postgres_url)
+
+
+def _ledger(url: str) -> Iterator[Engine]:
+    engine = connect(url)
     upgrade(engine)
-    engine.dispose()
-    engine = open_ledger(ledger_url)
     yield engine
     engine.dispose()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
+import psycopg
 import sqlalchemy as sa
 from filelock import FileLock, Timeout
 from sqlalchemy import URL, Connection, Engine, event
@@ -16,6 +17,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from curation.errors import LedgerError
 from curation.ledger import migrate
+from curation.ledger.migrate import driver_message
 
 BUSY_SECONDS = 30
 """How long a writer waits for another process's transaction before it gives up."""
@@ -49,7 +51,10 @@ def connect(url: str | None = None, home: Path | None = None) -> Engine:
 
     Raises LedgerError if the database is unreachable or unfit.
     """
-    return _connect(_parse(url, home))
+    target = _parse(url, home)
+    if target.get_backend_name() == "sqlite":
+        _create_file(target)
+    return _connect(target)
 
 
 @contextmanager
@@ -62,9 +67,10 @@ def writing(engine: Engine) -> Generator[Connection]:
     try:
         with engine.execution_options(ledger_write=True).begin() as conn:
             yield conn
-    except OperationalError as error:
+    # COPY is the driver's own, and so are its errors.
+    except (OperationalError, psycopg.OperationalError) as error:
         raise LedgerError(
-            f"the ledger at {_shown(engine.url)} did not take the change: {str(error.orig).splitlines()[0]}",
+            f"the ledger at {_shown(engine.url)} did not take the change: {driver_message(error)}",
             "Nothing of it was kept. Check the database and run the same command again.",
         ) from error
 
@@ -85,9 +91,8 @@ def _connect(target: URL) -> Engine:
             _check(conn)
     except (DBAPIError, sqlite3.Error) as error:
         engine.dispose()
-        reason = str(error.orig if isinstance(error, DBAPIError) else error).strip().splitlines()[0]
         raise LedgerError(
-            f"cannot open the ledger at {_shown(target)}: {reason}",
+            f"cannot open the ledger at {_shown(target)}: {driver_message(error)}",
             "Check that the address is right, that the server runs and that you may use this database.",
         ) from None
     return engine
@@ -100,7 +105,7 @@ def _parse(url: str | None, home: Path | None) -> URL:
     try:
         target = sa.make_url(url)
         backend = target.get_backend_name()
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise LedgerError("the ledger's address is not a database URL", _URL_HINT) from None
     if backend == "postgresql":
         return target.set(drivername="postgresql+psycopg")
@@ -116,12 +121,9 @@ def _shown(url: URL) -> str:
 
 
 def _open_file(target: URL) -> Engine:
-    assert target.database is not None
-    path = Path(target.database)
+    path = _create_file(target)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock", timeout=BUSY_SECONDS):
-            path.touch(mode=0o600)  # other people's training data: for its owner's eyes
             engine = _connect(target)
             migrate.upgrade(engine)
             return engine
@@ -130,6 +132,15 @@ def _open_file(target: URL) -> Engine:
             f"another process has been upgrading the ledger {path} for {BUSY_SECONDS} s",
             "Wait for it to finish, then try again.",
         ) from None
+
+
+def _create_file(target: URL) -> Path:
+    assert target.database is not None
+    path = Path(target.database)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)  # other people's training data: for its owner's eyes
+        return path
     except OSError as error:
         raise LedgerError(
             f"cannot create the ledger {path}: {error.strerror}", "Name a folder that you may write to."
@@ -146,6 +157,8 @@ def _sqlite(target: URL) -> Engine:
         driver.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}").close()
         driver.execute("PRAGMA foreign_keys = ON").close()
         driver.execute("PRAGMA journal_mode = WAL").close()
+        # Hashes fall anywhere in their index: the default of 2 MiB would read most pages again and again.
+        driver.execute("PRAGMA cache_size = -65536").close()  # KiB
 
     @event.listens_for(engine, "begin")
     def begin(conn: Connection) -> None:  # pyright: ignore[reportUnusedFunction]

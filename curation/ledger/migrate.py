@@ -10,6 +10,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 
 import curation
 from curation.errors import LedgerError
@@ -59,10 +60,27 @@ def is_current(engine: Engine) -> bool:
 def upgrade(engine: Engine) -> None:
     """Bring the schema to this version in one transaction: it happens as a whole or not at all.
 
-    Safe to call at any time and from several processes at once. Raises LedgerError as `is_current` does.
+    Safe to call at any time and from several processes at once. Raises LedgerError as `is_current` does, and
+    if the database does not let it happen.
     """
     if is_current(engine):
         return
+    try:
+        _run_revisions(engine)
+    except DBAPIError as error:
+        raise LedgerError(
+            f"the ledger's tables could not be brought to this version: {driver_message(error)}",
+            "Nothing was changed. Use a database of the ledger's own, as a user who may create tables.",
+        ) from error
+
+
+def driver_message(error: Exception) -> str:
+    """What the database driver said of a failure, first line only: what follows may quote rows."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return next(iter(str(cause).strip().splitlines()), type(cause).__name__)
+
+
+def _run_revisions(engine: Engine) -> None:
     with engine.connect() as conn:
         if engine.dialect.name == "sqlite":
             # Alembic alters a SQLite table by copying it, and dropping the old one must not touch its

@@ -9,9 +9,11 @@ in between: seen as unscored, it has its place among the scored ones too once it
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
+from operator import attrgetter
 from typing import Any, Literal, get_args
 
 import orjson
@@ -20,7 +22,7 @@ from sqlalchemy import Connection, Row, select
 
 from curation.errors import InputError, LedgerError
 from curation.ledger.ranks import Ranks
-from curation.ledger.scores import has_score, in_quarantine
+from curation.ledger.scores import next_unscored, still_held
 from curation.ledger.tables import occurrences, quarantine, samples, scores
 from curation.samples.sample import Sample
 from curation.triage import TIERS, Tier, TierPolicy, percentile
@@ -76,7 +78,7 @@ class _Cursor:
     risk: float
 
     def encode(self) -> str:
-        position = orjson.dumps([STATES.index(self.state), self.pk, self.risk])
+        position = orjson.dumps([self.state, self.pk, self.risk])
         return base64.urlsafe_b64encode(position).decode().rstrip("=")
 
     @classmethod
@@ -84,9 +86,8 @@ class _Cursor:
         try:
             padded = text.encode("ascii") + b"=" * (-len(text) % 4)
             state, pk, risk = orjson.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
-            # orjson reads no number that is not finite.
-            if type(pk) is int and 0 <= pk < 2**63 and type(risk) is float:
-                return cls(STATES[range(len(STATES)).index(state)], pk, risk)
+            if state in STATES and type(pk) is int and 0 <= pk < 2**63 and math.isfinite(risk):
+                return cls(state, pk, float(risk))
         except (ValueError, TypeError):
             pass
         raise InputError(
@@ -135,65 +136,69 @@ def _walk(
     ranks: Ranks, cursor: _Cursor | None, limit: int, tiers: Collection[Tier] | None, policy: TierPolicy
 ) -> Iterator[QueueItem]:
     """Items after the cursor; each part is asked for only once the part before it is used up."""
-    done = STATES.index(cursor.state) if cursor else 0
-    if tiers is None:
-        for state in STATES[done:2]:
-            after_pk = cursor.pk if cursor and cursor.state == state else 0
-            yield from _without_score(ranks, state, after_pk, limit)
-    parts = [sa.true()] if tiers is None else list(ranks.bands(policy, tiers).values())
-    if cursor and cursor.state == "scored":
-        # The rest of a tie and what lies below it: each is one range of the index, together they are not.
-        same = sa.and_(scores.c.risk == cursor.risk, scores.c.sample_id > cursor.pk)
-        parts = [sa.and_(part, rest) for part in parts for rest in (same, scores.c.risk < cursor.risk)]
-    for part in parts:
-        yield from _with_score(ranks, part, limit, policy)
+    state, pk = (cursor.state, cursor.pk) if cursor else ("quarantined", 0)
+    if tiers is None and state == "quarantined":
+        yield from _quarantined(ranks, pk, limit)
+        state, pk = "unscored", 0
+    if tiers is None and state == "unscored":
+        yield from _unscored(ranks, pk, limit)
+    bands = [sa.true()] if tiers is None else ranks.bands(policy, tiers).values()
+    for band in bands:
+        yield from _scored(
+            ranks, band, cursor if cursor and cursor.state == "scored" else None, limit, policy
+        )
 
 
-def _without_score(ranks: Ranks, state: State, after_pk: int, limit: int) -> Iterator[QueueItem]:
-    n_samples, n_scored, n_held = count_states(ranks)
-    # Most of the time there is nothing to find, and counting tells so sooner than a search of all samples.
-    if not (n_held if state == "quarantined" else n_samples - n_scored - n_held):
-        return
-    held = in_quarantine(ranks.scorer_id)
-    found = (
-        select(samples.c.id)
-        .where(samples.c.dataset_id == ranks.dataset_id, samples.c.id > after_pk, ~has_score(ranks.scorer_id))
-        .where(held if state == "quarantined" else ~held)
-        .order_by(samples.c.id)
-        .limit(limit)
+def _quarantined(ranks: Ranks, after_pk: int, limit: int) -> Iterator[QueueItem]:
+    held = select(quarantine.c.sample_id).where(
+        still_held(ranks.dataset_id, ranks.scorer_id), quarantine.c.sample_id > after_pk
     )
-    query = _other_rows(ranks.scorer_id).where(samples.c.id.in_(found)).order_by(samples.c.id)
+    pks = held.order_by(quarantine.c.sample_id).limit(limit)
+    query = _other_rows(ranks.scorer_id).where(samples.c.id.in_(pks)).order_by(samples.c.id)
     for row in ranks.conn.execute(query):
-        yield _item(row, state, reason=row.reason)
+        yield _item(row, "quarantined", reason=row.reason)
+
+
+def _unscored(ranks: Ranks, after_pk: int, limit: int) -> Iterator[QueueItem]:
+    n_samples, n_scored, n_held = count_states(ranks)
+    if n_samples == n_scored + n_held:
+        return  # the usual case, and counting tells so sooner than a search through all samples
+    pks = next_unscored(ranks.scorer_id, ranks.dataset_id, limit, after_pk)
+    query = _other_rows(ranks.scorer_id).where(samples.c.id.in_(pks)).order_by(samples.c.id)
+    for row in ranks.conn.execute(query):
+        yield _item(row, "unscored")
+
+
+def _scored(
+    ranks: Ranks, band: sa.ColumnElement[bool], cursor: _Cursor | None, limit: int, policy: TierPolicy
+) -> Iterator[QueueItem]:
+    """The riskiest items of a band that come after the cursor."""
+    query = _scored_rows(ranks.scorer_id).where(ranks.scored, band)
+    if cursor:
+        # The first condition says where in the index to begin, which databases do not see in the second.
+        after = sa.or_(scores.c.risk < cursor.risk, scores.c.sample_id > cursor.pk)
+        query = query.where(scores.c.risk <= cursor.risk, after)
+    query = query.order_by(scores.c.risk.desc(), scores.c.sample_id).limit(limit)
+    above = n = 0
+    counted = False
+    for risk, tie in groupby(ranks.conn.execute(query).all(), key=attrgetter("risk")):
+        if not counted:
+            above, n = ranks.place(risk)
+        equals = [_scored_item(row, percentile(above, n), policy) for row in tie]
+        yield from equals
+        above += len(equals)
+        # These rows tell how many are above the next, unless some of this tie are before the cursor.
+        counted = cursor is None or risk != cursor.risk
 
 
 def count_states(ranks: Ranks) -> tuple[int, int, int]:
     """Samples in all, scored, and quarantined without a score, at one moment."""
     in_all = select(sa.func.count()).select_from(samples).where(samples.c.dataset_id == ranks.dataset_id)
-    held = in_all.join(quarantine, quarantine.c.sample_id == samples.c.id).where(
-        quarantine.c.scorer_id == ranks.scorer_id, ~has_score(ranks.scorer_id)
-    )
+    held = select(sa.func.count()).select_from(quarantine)
+    held = held.where(still_held(ranks.dataset_id, ranks.scorer_id))
     query = select(in_all.scalar_subquery(), ranks.count(), held.scalar_subquery())
     n_samples, n_scored, n_held = ranks.conn.execute(query).one()
     return n_samples, n_scored, n_held
-
-
-def _with_score(
-    ranks: Ranks, part: sa.ColumnElement[bool], limit: int, policy: TierPolicy
-) -> Iterator[QueueItem]:
-    """The riskiest scored items of a range that begins with a new risk, or holds one risk only."""
-    query = _scored_rows(ranks.scorer_id).where(ranks.scored, part)
-    rows = ranks.conn.execute(query.order_by(scores.c.risk.desc(), scores.c.sample_id).limit(limit)).all()
-    if not rows:
-        return
-    above, n = ranks.place(rows[0].risk)
-    # From there on the rows themselves tell: those before this one are above it, unless they are equals.
-    risk, equals = rows[0].risk, 0
-    for row in rows:
-        if row.risk != risk:
-            above, risk, equals = above + equals, row.risk, 0
-        equals += 1
-        yield _scored_item(row, percentile(above, n), policy)
 
 
 _copies = (

@@ -173,12 +173,13 @@ def _chunks(stream: Iterable[Sample], size: int) -> Iterator[tuple[list[dict[str
     rows: dict[tuple[str, int], dict[str, Any]] = {}
     seen = chars = 0
     for sample in stream:
-        row = _row(sample, len(rows))
+        row = _row(sample)
         place = (row["file"], row["line"])
         moved = place in rows and rows[place]["content_hash"] != sample.id
         if rows and (moved or len(rows) >= size or chars > _CHUNK_CHARS):
             yield list(rows.values()), seen
             rows, seen, chars = {}, 0, 0
+        row["n"] = rows[place]["n"] if place in rows else seen
         rows[place] = row
         seen += 1
         chars += len(row["body"]) + len(row["metadata"])
@@ -186,11 +187,10 @@ def _chunks(stream: Iterable[Sample], size: int) -> Iterator[tuple[list[dict[str
         yield list(rows.values()), seen
 
 
-def _row(sample: Sample, n: int) -> dict[str, Any]:
+def _row(sample: Sample) -> dict[str, Any]:
     # A sample made in memory has no line of its own; named by its content it is still the same next time.
     source = sample.source or Source(f"memory:{sample.id}", 1)
     return {
-        "n": n,
         "file": source.file.encode(errors="backslashreplace").decode(),
         "line": source.line,
         "content_hash": sample.id,

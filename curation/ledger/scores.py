@@ -90,28 +90,32 @@ def unscored(
     Page with `after_pk`, the last pk of the page before. Begin again at 0 until nothing comes back: another
     process may have released a sample that was passed already.
     """
-    query = (
-        select(samples.c.id, samples.c.body)
-        .where(
-            samples.c.dataset_id == dataset_id,
-            samples.c.id > after_pk,
-            ~has_score(scorer_id),
-            ~in_quarantine(scorer_id),
-        )
-        .order_by(samples.c.id)
-        .limit(limit)
-    )
+    pks = next_unscored(scorer_id, dataset_id, limit, after_pk)
+    query = select(samples.c.id, samples.c.body).where(samples.c.id.in_(pks)).order_by(samples.c.id)
     return [StoredSample(pk, dataset_id, Sample.from_json(body)) for pk, body in conn.execute(query)]
 
 
-def has_score(scorer_id: int) -> sa.Exists:
-    """For a query over samples: whether the scorer has scored the sample."""
-    return sa.exists().where(scores.c.scorer_id == scorer_id, scores.c.sample_id == samples.c.id)
+def next_unscored(scorer_id: int, dataset_id: int, limit: int, after_pk: int) -> sa.Select[int]:
+    """Query for the pks of `unscored`."""
+    tried = sa.exists().where(quarantine.c.scorer_id == scorer_id, quarantine.c.sample_id == samples.c.id)
+    return (
+        select(samples.c.id)
+        .where(samples.c.dataset_id == dataset_id, samples.c.id > after_pk)
+        .where(~_has_score(scorer_id, samples.c.id), ~tried)
+        .order_by(samples.c.id)
+        .limit(limit)
+    )
 
 
-def in_quarantine(scorer_id: int) -> sa.Exists:
-    """For a query over samples: whether the scorer has failed on the sample and waits for its release."""
-    return sa.exists().where(quarantine.c.scorer_id == scorer_id, quarantine.c.sample_id == samples.c.id)
+def still_held(dataset_id: int, scorer_id: int) -> sa.ColumnElement[bool]:
+    """Condition on quarantine: the samples of a dataset that wait there, without a score."""
+    of_dataset = sa.exists().where(samples.c.dataset_id == dataset_id, samples.c.id == quarantine.c.sample_id)
+    has_score = _has_score(scorer_id, quarantine.c.sample_id)
+    return sa.and_(quarantine.c.scorer_id == scorer_id, of_dataset, ~has_score)
+
+
+def _has_score(scorer_id: int, sample_pk: sa.Column[int]) -> sa.Exists:
+    return sa.exists().where(scores.c.scorer_id == scorer_id, scores.c.sample_id == sample_pk)
 
 
 def write_scores(engine: Engine, scorer_id: int, rows: Iterable[ScoreRow]) -> None:
@@ -153,12 +157,8 @@ def quarantine_sample(engine: Engine, scorer_id: int, sample_pk: int, reason: st
 
 def release(engine: Engine, scorer_id: int, dataset_id: int) -> int:
     """Let a dataset's quarantined samples be scored again; returns how many there were."""
-    held = select(samples.c.id).where(samples.c.dataset_id == dataset_id, ~has_score(scorer_id))
-    statement = quarantine.delete().where(
-        quarantine.c.scorer_id == scorer_id, quarantine.c.sample_id.in_(held)
-    )
     with writing(engine) as conn:
-        return conn.execute(statement).rowcount
+        return conn.execute(quarantine.delete().where(still_held(dataset_id, scorer_id))).rowcount
 
 
 def _score_values(scorer_id: int, row: ScoreRow) -> dict[str, Any]:

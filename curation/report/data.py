@@ -141,12 +141,17 @@ class Duplicates:
 
 @dataclass(frozen=True)
 class ReportData:
-    """Everything one report shows. `rows`: riskiest first; `quarantined`: perhaps not all `n_quarantined`."""
+    """Everything one report shows. `rows`: riskiest first; `quarantined`: perhaps not all `n_quarantined`.
+
+    `columns` may hold a random part of a large dataset: `n_scored` then says how many samples are scored in
+    all, and the page says that its figures stand for them.
+    """
 
     provenance: Provenance
     columns: Columns
     rows: Sequence[ReportRow] = ()
     quarantined: Sequence[QuarantinedRow] = ()
+    n_scored: int | None = None
     n_quarantined: int = 0
     duplicates: Duplicates = field(default_factory=Duplicates)
     policy: TierPolicy = field(default_factory=TierPolicy)
@@ -155,11 +160,20 @@ class ReportData:
     warnings: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        unscored = self.provenance.samples - len(self.columns) - self.n_quarantined
-        if unscored < 0 or len(self.quarantined) > self.n_quarantined or len(self.rows) > len(self.columns):
+        shown = (
+            (self.columns, self.scored),
+            (self.rows, self.scored),
+            (self.quarantined, self.n_quarantined),
+        )
+        if self.n_unscored < 0 or any(len(part) > whole for part, whole in shown):
             raise ValueError("the counts of samples, scored, shown and quarantined contradict each other")
+
+    @property
+    def scored(self) -> int:
+        """Samples with a score, whether or not `columns` holds them."""
+        return len(self.columns) if self.n_scored is None else self.n_scored
 
     @property
     def n_unscored(self) -> int:
         """Samples that are neither scored nor quarantined yet."""
-        return self.provenance.samples - len(self.columns) - self.n_quarantined
+        return self.provenance.samples - self.scored - self.n_quarantined

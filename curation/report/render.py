@@ -97,7 +97,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(_FILTERS)
+    environment.filters.update(_FILTERS)  # pyright: ignore[reportUnknownMemberType]
     return environment
 
 

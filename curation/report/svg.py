@@ -4,13 +4,16 @@ Figures are drawn in sentinel colours, one per role. Each becomes a CSS variable
 follows the reader's light or dark scheme and needs no inline style, which the page's policy forbids.
 """
 
+# matplotlib leaves its keyword arguments untyped
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import io
 import re
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 from xml.etree import ElementTree as ET
 
 import matplotlib as mpl
@@ -34,7 +37,7 @@ SENTINELS: Final = {
 _SVG = "http://www.w3.org/2000/svg"
 _XLINK = "{http://www.w3.org/1999/xlink}href"
 _ROLE_OF = {colour: role for role, colour in SENTINELS.items()}
-_RC = {
+_RC: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "curation",
     "font.size": 10,
@@ -72,7 +75,7 @@ def inline_svg(figure: Figure, name: str, title: str, description: str) -> Marku
     from a sample.
     """
     buffer = io.BytesIO()
-    FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
+    FigureCanvasSVG(figure).print_svg(buffer)
     root = ET.fromstring(buffer.getvalue())  # noqa: S314 - written by matplotlib two lines above
     for element in root.iter():
         for child in [c for c in element if c.tag.rpartition("}")[2] in ("metadata", "style")]:

@@ -32,7 +32,7 @@ _MAYBE = re.compile("[^\t\n\x20-\x7e\u00a1-\u00ac\u00ae-\u02ff]")
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A stretch of text, or an invisible character with its `name`; `text` is then its label, as in U+202E."""
+    """A stretch of text, or an invisible character with its `name`; `text` is then its label, like U+202E."""
 
     text: str
     name: str = ""

@@ -31,9 +31,11 @@ def array_rows(stream: BufferedIOBase) -> Iterator[Row | BadRow]:
             yield BadRow(count + 1, splitter.trailing, "text after the end of the array")
             return
     if not splitter.closed:
-        yield BadRow(
-            count + 1, bytes(splitter.element), "the array breaks off: its closing bracket is missing"
-        )
+        rest = json_row(count + 1, bytes(splitter.element))
+        if isinstance(rest, Row):  # whole, only its comma is missing
+            yield rest
+            rest = BadRow(count + 2, b"", "")
+        yield BadRow(rest.line, rest.raw, "the array breaks off: its closing bracket is missing")
 
 
 class _Splitter:

@@ -73,20 +73,20 @@ def detect(rows: Iterable[Collection[str]]) -> Layout:
     )
 
 
-def _chat(field: str, row: Fields) -> list[Turn]:
-    turns = row[field]
-    if isinstance(turns, str):  # how a CSV cell carries a list
+def _list(field: str, row: Fields) -> list[Any]:
+    value = row[field]
+    if isinstance(value, str):  # how a CSV cell carries a list
         try:
-            turns = orjson.loads(turns)
+            value = orjson.loads(value)
         except orjson.JSONDecodeError:
-            turns = None
-    if not isinstance(turns, list):
-        raise SampleError(f"{field!r} is not a list of messages")
-    return cast("list[Turn]", turns)
+            value = None
+    if not isinstance(value, list):
+        raise SampleError(f"{field!r} is not a list")
+    return cast("list[Any]", value)
 
 
 def _sharegpt(row: Fields) -> list[Turn]:
-    return [*_system(row), *map(_sharegpt_turn, _chat("conversations", row))]
+    return [*_system(row), *map(_sharegpt_turn, _list("conversations", row))]
 
 
 def _sharegpt_turn(turn: Any) -> Turn:
@@ -100,7 +100,7 @@ def _sharegpt_turn(turn: Any) -> Turn:
 
 def _alpaca(row: Fields) -> list[Turn]:
     turns = _system(row)
-    for pair in row.get("history") or ():
+    for pair in _list("history", row) if row.get("history") else ():
         if not isinstance(pair, list) or len(cast("list[Any]", pair)) != 2:
             raise SampleError("'history' is not a list of instruction and answer pairs")
         question, answer = cast("list[Any]", pair)
@@ -125,7 +125,7 @@ def _completion(row: Fields) -> list[Turn]:
     return [
         turn
         for field, role in sides
-        for turn in (_chat(field, row) if isinstance(row[field], list) else [_turn(role, row[field])])
+        for turn in (_list(field, row) if isinstance(row[field], list) else [_turn(role, row[field])])
     ]
 
 
@@ -145,7 +145,7 @@ LAYOUTS: dict[str, Layout] = {
     layout.name: layout
     for layout in (
         Layout(
-            "messages", ("messages",), (), "messages: role and content", lambda row: _chat("messages", row)
+            "messages", ("messages",), (), "messages: role and content", lambda row: _list("messages", row)
         ),
         Layout(
             "sharegpt", ("conversations",), ("system",), "conversations: from and value, system", _sharegpt

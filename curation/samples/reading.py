@@ -41,6 +41,8 @@ def read_samples(
     if layout is not None and layout not in LAYOUTS:
         raise InputError(f"there is no layout {layout!r}", f"Use one of: {', '.join(LAYOUTS)}.")
     form = format_of(str(source))
+    if rejects and rejects.path.exists() and rejects.path.samefile(source):
+        raise InputError(f"{name} cannot hold its own rejects", "Name another place for them.")
     first = _first_fields(str(source), form, split)
     return Reading(
         str(source), name, form, detect(first) if layout is None else LAYOUTS[layout], train, split, rejects
@@ -124,14 +126,14 @@ class Reading:
         return Sample.from_messages(self.layout.convert(row.fields), self.train, metadata, place)
 
 
-def _first_fields(source: str, form: Format, split: str) -> list[set[str]]:
+def _first_fields(source: str, form: Format, split: str) -> list[list[str]]:
     """Names of the non-null fields of the first rows that can be read; not the rows, which may be large."""
     bad: BadRow | None = None
     with open_rows(source, form, split) as opened:
-        names: list[set[str]] = []
+        names: list[list[str]] = []
         for row in opened.rows:
             if isinstance(row, Row):
-                names.append({name for name, value in row.fields.items() if value is not None})
+                names.append([name for name, value in row.fields.items() if value is not None])
             else:
                 bad = bad or row
             if len(names) == _LOOK_AT:
@@ -141,7 +143,7 @@ def _first_fields(source: str, form: Format, split: str) -> list[set[str]]:
     if bad:
         raise InputError(
             f"no row of {source} can be read as {form}",
-            f"The first problem is at line {bad.line}: {bad.reason}. "
-            "JSON must be an array of objects in a .json file, or one object per line.",
+            f"The first problem is at line {bad.line}: {bad.reason}. Rows of JSON are objects, one per line "
+            "or, in a .json file, in an array.",
         )
     raise InputError(f"{source} holds no rows", "Name a file with at least one row.")

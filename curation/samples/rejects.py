@@ -37,7 +37,7 @@ class Rejects:
                     f"the rejects file {self.path} cannot be written: {error.strerror}",
                     "Name another place for it.",
                 ) from error
-        text = raw[:RAW_CAP].decode(errors="replace")
+        text = raw[:RAW_CAP].decode(errors="replace").strip()
         row = {"file": place.file, "line": place.line, "reason": reason, "raw": text}
         self._file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
         self._file.flush()

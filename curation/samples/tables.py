@@ -52,7 +52,7 @@ def _rows(piece: Batch, line: int) -> Iterator[Row | BadRow]:
         return
     try:
         values = piece.to_pylist()
-    except (ValueError, ArithmeticError) as error:  # such as text that is not UTF-8: find the row it is in
+    except Exception as error:  # no one family: text that is not UTF-8, dates out of range; find the row
         if piece.num_rows == 1:
             yield BadRow(line, b"", f"a value cannot be read: {type(error).__name__}")
             return
@@ -84,7 +84,7 @@ def open_parquet(path: Path) -> Generator[Table, None, None]:
 
     try:
         file = pq.ParquetFile(path, buffer_size=2**20, pre_buffer=False)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise InputError(
             f"{path} is not a readable Parquet file", "Check that it was copied completely."
         ) from error
@@ -116,7 +116,7 @@ def _until_damage(batches: Iterable[Batch]) -> Iterator[Batch]:
 
     try:
         yield from batches
-    except pa.ArrowException as error:
+    except (pa.ArrowException, ValueError) as error:
         raise OSError(type(error).__name__) from error
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Literal, TypeVar
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from curation.sqsd.encode import Encoded
 
-LOOK_AHEAD = 512
+LOOK_AHEAD = 1024
 """Samples read ahead and sorted by length: enough to fill batches evenly, little enough to stay a stream."""
 
 T = TypeVar("T")
@@ -64,15 +64,24 @@ def budgeted(
 ) -> Iterator[list[T]]:
     """Group a stream into lists whose padded size (rows x longest) stays within `budget` tokens.
 
-    Sorted by length within each look-ahead window, so neighbours are alike. A row longer than the budget
-    comes alone.
+    Sorted by length within each look-ahead window, and cut where padding and the number of batches together
+    cost least. A row longer than the budget comes alone.
     """
     stream = iter(rows)
     while window := sorted(islice(stream, look_ahead), key=length):
-        group: list[T] = []
-        for row in window:
-            if group and (len(group) + 1) * length(row) > budget:
-                yield group
-                group = []
-            group.append(row)
-        yield group
+        cuts = _cheapest_cuts([length(row) for row in window], budget)
+        for start, stop in pairwise(cuts):
+            yield window[start:stop]
+
+
+def _cheapest_cuts(lengths: Sequence[int], budget: int) -> list[int]:
+    """Where to cut ascending lengths: least padded tokens plus a fixed price per batch, by dynamic programming."""
+    price = budget / 64  # a batch of its own must save this many tokens of padding to be worth its overhead
+    best: list[tuple[float, int]] = [(0.0, 0)]  # cheapest way to group the first i rows, and its last cut
+    for stop, longest in enumerate(lengths, start=1):
+        first = min(stop - 1, max(0, stop - budget // longest))
+        best.append(min((best[cut][0] + (stop - cut) * longest + price, cut) for cut in range(first, stop)))
+    cuts = [len(lengths)]
+    while cuts[-1]:
+        cuts.append(best[cuts[-1]][1])
+    return cuts[::-1]

@@ -194,7 +194,7 @@ def demo_report() -> ReportData:
             },
         },
         warnings=(
-            "The directions were fitted on 48 anchors each: neighbouring ranks may well be in the wrong order.",
+            "The directions were fitted on 48 anchors each: neighbouring ranks may be in the wrong order.",
             "7 samples were cut to 1,024 tokens before scoring.",
         ),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -121,9 +122,11 @@ def test_a_file_name_that_is_not_unicode_can_be_read(tmp_path: Path) -> None:
 
 
 def test_a_reading_can_be_repeated_and_knows_how_far_it_is(tmp_path: Path) -> None:
-    paths = [write(tmp_path / f"rows.{form}", as_bytes(ROWS * 2000, form)) for form in TEXT_FORMATS]
-    paths.append(write(tmp_path / "rows.jsonl.gz", jsonl(ROWS * 2000)))
-    paths.append(write_parquet(tmp_path / "rows.parquet", ROWS * 2000))
+    noise = random.Random(1)  # else the compressed file would be a single block
+    rows = [{**ROWS[i % 5], "id": noise.randbytes(40).hex()} for i in range(10_000)]
+    paths = [write(tmp_path / f"rows.{form}", as_bytes(rows, form)) for form in TEXT_FORMATS]
+    paths += [write(tmp_path / f"rows.jsonl{suffix}", jsonl(rows)) for suffix in (".gz", ".zst")]
+    paths.append(write_parquet(tmp_path / "rows.parquet", rows))
     for path in paths:
         reading = read_samples(path)
         assert reading.fraction == 0
@@ -189,7 +192,9 @@ def test_a_pipe_is_refused_rather_than_waited_for(tmp_path: Path) -> None:
 
 def in_fresh_python(code: str) -> str:
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+    )
     return run.stdout
 
 

@@ -1,4 +1,4 @@
-"""Every layout becomes the same conversation, is told from the fields alone, and leaves the rest as metadata."""
+"""Every layout becomes the same conversation, is told from the fields, and leaves the rest as metadata."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_train_reaches_the_samples(tmp_path: Path) -> None:
         ("alpaca", {"instruction": "a", "input": ["b"], "output": "c"}, "not text"),
         ("alpaca", {"instruction": "a", "output": 3}, "not text"),
         ("alpaca", {"instruction": "a", "output": "b", "history": [["one"]]}, "pairs"),
-        ("alpaca", {"instruction": "a", "output": "b", "history": 5}, "pairs"),
+        ("alpaca", {"instruction": "a", "output": "b", "history": 5}, "not a list"),
         ("alpaca", {"instruction": "a", "output": "b", "system": 5}, "not text"),
         ("messages", {"messages": "not json"}, "not a list"),
         ("messages", {"messages": {"role": "user"}}, "not a list"),

@@ -14,7 +14,9 @@ from curation.samples.sample import MAX_CHARS
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00"))
 CHATS = st.tuples(
-    st.lists(st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant", "tool"]), "content": TEXT})),
+    st.lists(
+        st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant", "tool"]), "content": TEXT})
+    ),
     TEXT.filter(str.strip),
 ).map(lambda pair: [*pair[0], {"role": "assistant", "content": pair[1]}])
 

@@ -1,0 +1,80 @@
+"""The command `curation`. Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 done but some rows were
+rejected or quarantined, 130 interrupted."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from curation import __version__
+from curation.cli import admin, directions, explain, ingest, plan, queue, report, triage
+from curation.cli.console import errors
+from curation.errors import CurationError
+
+EXIT_INCOMPLETE = 3
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="""Find the fine-tuning samples that would make an aligned language model unsafe, and read those first.
+
+Every sample gets a risk score: how far the update it induces moves the model along a [b]danger[/b]
+direction, minus how far along a [b]safety[/b] direction. [b]Higher = riskier.[/b]
+
+    curation demo                   see it work, with a small real model
+    curation triage data.jsonl      ingest, score, rank and report
+    curation queue                  read on, riskiest first
+    curation explain 3f9a2c         what a score comes from
+""",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"curation {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Options of the program itself."""
+
+
+_FIRST, _STEPS, _TOOLS = "Start here", "Step by step", "Tools"
+app.command(rich_help_panel=_FIRST)(triage.demo)
+app.command("triage", rich_help_panel=_FIRST)(triage.triage)
+app.command("plan", rich_help_panel=_FIRST)(plan.plan)
+app.command("ingest", rich_help_panel=_STEPS)(ingest.ingest)
+app.command("score", rich_help_panel=_STEPS)(triage.score)
+app.command("queue", rich_help_panel=_STEPS)(queue.queue)
+app.command("explain", rich_help_panel=_STEPS)(explain.explain)
+app.command("report", rich_help_panel=_STEPS)(report.report)
+app.add_typer(directions.app, name="directions", rich_help_panel=_TOOLS)
+app.add_typer(admin.db, name="db", rich_help_panel=_TOOLS)
+app.command("doctor", rich_help_panel=_TOOLS)(admin.doctor)
+
+
+def main() -> None:
+    """Entry point: run the command and turn what goes wrong into words and an exit code."""
+    try:
+        code = app(standalone_mode=False)
+    except CurationError as error:
+        errors.print(Text.assemble(("error: ", "bold red"), error.message))
+        if error.hint:
+            errors.print(Text.assemble(("  next: ", "bold"), error.hint))
+        code = 1
+    except typer.TyperException as error:
+        error.show()
+        code = error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        errors.print("interrupted; what was committed is kept, run the same command to go on")
+        code = 130
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,99 @@
+"""`curation queue`: the review queue, a page at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, cast
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from curation.cli.console import console, plain, print_json
+from curation.cli.options import Dataset, Json, ScorerId
+from curation.ledger.engine import open_ledger, reading
+from curation.ledger.queue import Page, QueueItem, page
+from curation.settings import get_settings
+from curation.triage import Tier
+
+TIER_STYLE = {"critical": "bold red", "high": "red", "medium": "yellow", "low": "green"}
+
+
+def queue(
+    dataset: Dataset = None,
+    scorer: ScorerId = None,
+    tier: Annotated[
+        list[str] | None, typer.Option(help="Only this tier: critical, high, medium, low. May be repeated.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Samples on a page.")] = 20,
+    after: Annotated[str | None, typer.Option(help="Go on after this cursor (printed under each page).")] = None,
+    json: Json = False,
+) -> None:
+    """Show samples in review order: quarantined, not yet scored, then riskiest first (higher = riskier).
+
+    Example: [b]curation queue --tier critical --tier high --limit 50[/b]
+    """
+    from curation.cli.scoring import choose
+
+    settings = get_settings()
+    engine = open_ledger(settings.url, settings.home)
+    with reading(engine) as conn:
+        chosen, stored = choose(conn, dataset, scorer)
+        found = page(conn, chosen.id, stored.id, limit, after, cast("list[Tier] | None", tier), settings.tiers)
+    if json:
+        print_json({"items": [as_json(i) for i in found.items], "next": found.next_cursor})
+    else:
+        console.print(queue_table(found.items, f"{chosen.name}, scorer {stored.fingerprint[:12]}"))
+        _say_next(found, dataset)
+
+
+def queue_table(items: Sequence[QueueItem], title: str) -> Table:
+    """The queue as a table for people."""
+    table = Table(title=f"{plain(title)} - higher = riskier", title_justify="left", box=None, pad_edge=False)
+    for name, justify in (("id", "left"), ("risk", "right"), ("pct", "right"), ("tier", "left"), ("danger", "right"),
+                          ("safety", "right"), ("tokens", "right"), ("first words", "left")):  # fmt: skip
+        table.add_column(name, justify=justify, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]
+    for item in items:
+        table.add_row(item.content_hash[:8], *_numbers(item), Text(_words(item)))
+    return table
+
+
+def as_json(item: QueueItem) -> dict[str, Any]:
+    """A queue item for programs; numbers are null unless it is scored."""
+    numbers = ("risk", "percentile", "tier", "danger", "safety", "loss", "grad_norm", "n_tokens", "n_answer_tokens")
+    return {
+        "id": item.content_hash,
+        "state": item.state,
+        "reason": item.reason,
+        **{name: getattr(item, name) for name in (*numbers, "truncated", "copies")},
+        "prompt": item.sample.prompt[:200],
+        "answer": item.sample.answer[:200],
+    }
+
+
+def _numbers(item: QueueItem) -> list[str | Text]:
+    if item.state != "scored":
+        return ["", "", Text(item.state, "bold magenta"), "", "", ""]
+    tier: Tier = item.tier or "low"
+    return [
+        f"{item.risk:+.2f}",
+        f"{item.percentile:.1f}",
+        Text(tier, TIER_STYLE[tier]),
+        f"{item.danger:+.2f}",
+        f"{item.safety:+.2f}",
+        f"{item.n_tokens}",
+    ]
+
+
+def _words(item: QueueItem) -> str:
+    reason = f"[{item.reason}] " if item.reason else ""
+    copies = f"(x{item.copies}) " if item.copies > 1 else ""
+    return f"{reason}{copies}{plain(item.sample.prompt, 50)} → {plain(item.sample.answer, 60)}"
+
+
+def _say_next(found: Page, dataset: str | None) -> None:
+    if found.items:
+        console.print(f"[dim]why: curation explain {found.items[0].content_hash[:8]}[/]")
+    if found.next_cursor:
+        name = f" --dataset {dataset}" if dataset else ""
+        console.print(f"[dim]more: curation queue{name} --after {found.next_cursor}[/]", soft_wrap=True)

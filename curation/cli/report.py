@@ -1,0 +1,84 @@
+"""`curation report`: the HTML report of a scored dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from sqlalchemy import Engine
+
+from curation.cli.console import console, errors, print_json, progress
+from curation.cli.options import Dataset, Json, Quiet, ScorerId
+from curation.errors import CurationError
+from curation.ledger.engine import open_ledger, reading
+from curation.ledger.samples import Dataset as StoredDataset
+from curation.ledger.scores import Scorer as StoredScorer
+from curation.report.data import SourceFile
+from curation.settings import Settings, get_settings
+from curation.sqsd.scorer import Scorer
+
+DEFAULT_REPORT = Path("curation-report.html")
+
+Out = Annotated[Path, typer.Option(help="Where to write the report.")]
+Top = Annotated[int, typer.Option(min=0, max=300, help="Samples shown in full.")]
+Heat = Annotated[int, typer.Option(min=0, max=300, help="Of those, how many with token heat (scored once more).")]
+
+
+def report(
+    dataset: Dataset = None,
+    scorer: ScorerId = None,
+    out: Out = DEFAULT_REPORT,
+    top: Top = 50,
+    heat: Heat = 10,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write one self-contained HTML file: distribution, tiers, top samples, confounds, provenance.
+
+    Example: [b]curation report --out support.html --heat 0[/b] (no model is loaded without heat)
+    """
+    from curation.cli.scoring import choose, same_scorer
+
+    settings = get_settings()
+    engine = open_ledger(settings.url, settings.home)
+    with reading(engine) as conn:
+        chosen, stored = choose(conn, dataset, scorer)
+    notes: list[str] = []
+    loaded = None
+    if heat:
+        try:
+            loaded = same_scorer(settings, stored, quiet or json)
+        except CurationError as error:
+            notes.append(f"No token heat: {error.message}.")
+            errors.print(f"[yellow]{notes[0]}[/]")
+    make_report(engine, settings, chosen, stored, out, top, heat, loaded, (), notes, quiet or json)
+    if json:
+        print_json({"report": str(out.resolve())})
+    else:
+        console.print(f"report: [b]{out.resolve()}[/b]", soft_wrap=True)
+
+
+def make_report(
+    engine: Engine,
+    settings: Settings,
+    dataset: StoredDataset,
+    stored: StoredScorer,
+    out: Path,
+    top: int,
+    heat: int,
+    scorer: Scorer | None,
+    files: tuple[SourceFile, ...],
+    warnings: list[str],
+    quiet: bool,
+) -> None:
+    """Collect, render and write a report, with progress for the token heat."""
+    from curation.report.collect import Wanted, collect
+    from curation.report.render import write_report
+
+    wanted = Wanted(top, heat, settings.tiers, files, tuple(warnings))
+    with progress(quiet) as bar:
+        task = bar.add_task("token heat", total=min(top, heat) if scorer else 0, rate="")
+        with reading(engine) as conn:
+            data = collect(conn, dataset, stored, wanted, scorer, lambda: bar.advance(task))
+    write_report(data, out)

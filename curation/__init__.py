@@ -1,8 +1,8 @@
 """Finds the fine-tuning samples that would make an aligned language model unsafe.
 
-    import curation
-    table = curation.rank("data.jsonl")     # a pandas DataFrame, riskiest first
-    print(table.head())
+import curation
+table = curation.rank("data.jsonl")     # a pandas DataFrame, riskiest first
+print(table.head())
 """
 
 from __future__ import annotations

@@ -25,8 +25,9 @@ def rank(
 
     `source` is a file or dataset name, or samples (or their lists of messages). The default scorer uses the
     demo model: give `curation.load_scorer(...)` of your own. Columns: id, risk, percentile, tier, danger,
-    safety, loss, grad_norm, n_tokens, n_answer_tokens, truncated, copies, prompt, answer, source, failure. What could not
-    be scored comes first, with its reason in `failure`. Raises InputError if the source cannot be read.
+    safety, loss, grad_norm, n_tokens, n_answer_tokens, truncated, copies, prompt, answer, source, failure.
+    What could not be scored comes first, with its reason in `failure`. Raises InputError if the source cannot
+    be read.
     """
     import pandas as pd
 
@@ -55,10 +56,10 @@ def rank(
     return pd.DataFrame(failed + rows, columns=_COLUMNS)
 
 
-_COLUMNS = (
-    "id risk percentile tier danger safety loss grad_norm n_tokens n_answer_tokens truncated copies prompt answer "
-    "source failure"
-).split()
+_COLUMNS = [
+    "id", "risk", "percentile", "tier", "danger", "safety", "loss", "grad_norm", "n_tokens", "n_answer_tokens",
+    "truncated", "copies", "prompt", "answer", "source", "failure",
+]  # fmt: skip
 
 
 def _samples(source: str | Path | Iterable[Sample | list[dict[str, str]]]) -> Iterable[Sample]:

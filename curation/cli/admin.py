@@ -44,13 +44,20 @@ def doctor(json: Json = False) -> None:
         print_json([{"check": n, "ok": ok, "says": says} for n, ok, says in results])
     else:
         for name, ok, says in results:
-            console.print(Text.assemble(("ok    " if ok else "FAIL  ", "green" if ok else "bold red"), f"{name:<10}", says))
+            console.print(
+                Text.assemble(
+                    ("ok    " if ok else "FAIL  ", "green" if ok else "bold red"), f"{name:<10}", says
+                )
+            )
     if not all(ok for _, ok, _ in results):
         raise typer.Exit(1)
 
 
 def _checks(settings: Settings) -> Iterator[tuple[str, Callable[[], str]]]:
-    yield "version", lambda: f"curation {__version__}, Python {platform.python_version()}, {platform.machine()}"
+    yield (
+        "version",
+        lambda: f"curation {__version__}, Python {platform.python_version()}, {platform.machine()}",
+    )
     yield "home", lambda: _home(settings)
     yield "ledger", lambda: _ledger(settings)
     yield "torch", _torch
@@ -81,7 +88,11 @@ def _ledger(settings: Settings) -> str:
 def _torch() -> str:
     import torch
 
-    device: Any = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    device: Any = (
+        torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else f"CPU, {torch.get_num_threads()} threads"
+    )
     return f"{torch.__version__} on {device}"
 
 
@@ -91,9 +102,11 @@ def _model(settings: Settings) -> str:
     from curation.sqsd.load import load_scorer
 
     scorer = load_scorer(settings)
-    probe = Sample.from_messages([{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi there."}])
+    probe = Sample.from_messages(
+        [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi there."}]
+    )
     result = next(iter(scorer.score([probe])))
     if result.score is None:
         raise CurationError(f"a test sample could not be scored: {result.failure}")
-    modules = scorer.card["covers"]["modules"]
-    return f"{settings.model}: {modules} modules, test risk {result.score.risk:+.3f}, scorer {scorer.fingerprint[:12]}"
+    modules, risk = scorer.card["covers"]["modules"], result.score.risk
+    return f"{settings.model}: {modules} modules, test risk {risk:+.3f}, scorer {scorer.fingerprint[:12]}"

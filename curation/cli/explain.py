@@ -20,7 +20,9 @@ _SHADES = 4
 
 
 def explain(
-    id: Annotated[str, typer.Argument(help="Start of a sample's id, at least 6 digits (`curation queue` shows it).")],
+    id: Annotated[
+        str, typer.Argument(help="Start of a sample's id, at least 6 digits (`curation queue` shows it).")
+    ],
     dataset: Dataset = None,
     scorer: ScorerId = None,
     loss_tokens: Annotated[
@@ -101,7 +103,9 @@ def _module_table(ranked: list[tuple[str, float]], of: int) -> Table:
     return table
 
 
-def _as_json(item: QueueItem, places: list[Occurrence], found: Any, ranked: list[tuple[str, float]]) -> dict[str, Any]:
+def _as_json(
+    item: QueueItem, places: list[Occurrence], found: Any, ranked: list[tuple[str, float]]
+) -> dict[str, Any]:
     return {
         "id": item.content_hash,
         "state": item.state,

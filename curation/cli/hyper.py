@@ -13,8 +13,8 @@ import typer
 from curation.sqsd.cards import TrainSettings
 
 
-def _hyper(kind: Any, text: str, **limits: float) -> Any:
-    return Annotated[kind, typer.Option(help=text, rich_help_panel="Hyper-parameters", **limits)]
+def _hyper(kind: Any, text: str, min: float | None = None, max: float | None = None) -> Any:
+    return Annotated[kind, typer.Option(help=text, min=min, max=max, rich_help_panel="Hyper-parameters")]
 
 
 _HYPER: dict[str, Any] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -50,8 +50,13 @@ class Ingested:
 
 
 def ingest(
-    files: Annotated[list[str], typer.Argument(help="JSONL, JSON, CSV, TSV or Parquet files (also .gz, .zst), "
-                                               "saved Hugging Face datasets, or hub names.")],
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            help="JSONL, JSON, CSV, TSV or Parquet files (also .gz, .zst), "
+            "saved Hugging Face datasets, or hub names."
+        ),
+    ],
     dataset: Annotated[str | None, typer.Option(help="Dataset to add to. Default: the file's name.")] = None,
     layout: Layout = None,
     train: Train = "last",
@@ -75,7 +80,13 @@ def ingest(
 
 
 def ingest_file(
-    engine: Engine, settings: Settings, source: str, dataset: str | None, layout: str | None, train: Any, quiet: bool
+    engine: Engine,
+    settings: Settings,
+    source: str,
+    dataset: str | None,
+    layout: str | None,
+    train: Any,
+    quiet: bool,
 ) -> Ingested:
     """Read one source into its dataset, with a progress bar."""
     name = dataset or dataset_name(source)
@@ -85,7 +96,11 @@ def ingest_file(
     reading = read_samples(source, layout=layout, train=train, rejects=Rejects(rejects))
     with progress(quiet) as bar:
         task = bar.add_task(f"reading {plain(Path(source).name, 30)}", total=None, rate="")
-        added = add_samples(engine, name, _shown(reading, lambda done: bar.update(task, completed=done)))
+
+        def update(rows: int) -> None:
+            bar.update(task, completed=rows)
+
+        added = add_samples(engine, name, _shown(reading, update))
     return Ingested(
         reading.source,
         name,
@@ -114,10 +129,12 @@ def say(done: Ingested) -> None:
         f"{added.new:,} new samples{repeats}{known} in dataset [b]{done.dataset}[/b]"
     )
     if done.rejects_file:
-        console.print(f"[yellow]{done.rejected:,} rows could not be used[/]; each with its reason in {done.rejects_file}")
+        console.print(
+            f"[yellow]{done.rejected:,} rows could not be used[/]; each with its reason in {done.rejects_file}"
+        )
 
 
-def _shown(reading: Reading, update: Any) -> Iterator[Sample]:
+def _shown(reading: Reading, update: Callable[[int], None]) -> Iterator[Sample]:
     for n, sample in enumerate(reading):
         if n % 100 == 0:
             update(reading.rows)

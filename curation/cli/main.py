@@ -3,6 +3,7 @@ rejected or quarantined, 130 interrupted."""
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -14,7 +15,9 @@ from curation.cli import admin, directions, explain, ingest, plan, queue, report
 from curation.cli.console import errors
 from curation.errors import CurationError
 
-EXIT_INCOMPLETE = 3
+# Waiting threads sleep instead of spinning: beside other programs, spinning costs more time than the work itself.
+# OpenMP reads this when torch is loaded, which happens later, inside the commands.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -72,8 +75,9 @@ def main() -> None:
             errors.print(Text.assemble(("  next: ", "bold"), error.hint))
         code = 1
     except typer.TyperException as error:
-        error.show()
-        code = error.exit_code
+        show, exit_code = getattr(error, "show", None), getattr(error, "exit_code", 1)
+        show() if show else errors.print(Text(str(error)))
+        code = exit_code
     except (KeyboardInterrupt, typer.Abort):
         errors.print("interrupted; what was committed is kept, run the same command to go on")
         code = 130

@@ -60,7 +60,11 @@ def takes_scorer(command: Callable[..., None]) -> Callable[..., None]:
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
         for name, kind in _SCORER_OPTIONS.items()
     ]
-    kept = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own.parameters.values() if p.name != "settings"]
+    kept = [
+        p.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for p in own.parameters.values()
+        if p.name != "settings"
+    ]
 
     @functools.wraps(command)
     def wrapper(**given: Any) -> None:

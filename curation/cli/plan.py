@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from itertools import islice
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import psutil
 import typer
@@ -17,7 +17,9 @@ from curation.cli.options import Json, Layout, Quiet, Train, takes_scorer
 from curation.errors import EncodeError, InputError
 from curation.samples import Sample, read_samples
 from curation.settings import Settings
-from curation.sqsd.scorer import Scorer
+
+if TYPE_CHECKING:
+    from curation.sqsd.scorer import Scorer
 
 _MEASURED = 2_000
 """Rows tokenised to learn the lengths; the rest is only counted."""
@@ -67,7 +69,9 @@ def plan(
                 kept.append(sample)
             seen.add(sample.id)
         if not kept:
-            raise InputError(f"{file} holds no usable sample ({reading.rejected:,} rows rejected)", "Look at its rows.")
+            raise InputError(
+                f"{file} holds no usable sample ({reading.rejected:,} rows rejected)", "Look at its rows."
+            )
         lengths, unusable, truncated = _lengths(scorer, kept)
         rate, memory = _probe(scorer, kept)
     share = len(seen) / len(kept)
@@ -127,7 +131,9 @@ def _probe(scorer: Scorer, samples: list[Sample]) -> tuple[float, int]:
 def _to_review(n: int, settings: Settings) -> dict[str, int]:
     """Rows per tier by the percentile policy, riskiest first."""
     policy = settings.tiers
-    tiers = [policy.tier(100 * (n - 1 - above) / (n - 1) if n > 1 else 100.0) for above in range(min(n, 10_000))]
+    tiers = [
+        policy.tier(100 * (n - 1 - above) / (n - 1) if n > 1 else 100.0) for above in range(min(n, 10_000))
+    ]
     scale = n / len(tiers)
     return {tier: round(tiers.count(tier) * scale) for tier in ("critical", "high", "medium", "low")}
 
@@ -137,9 +143,15 @@ def _say(made: Plan, file: str) -> None:
     minutes = made.seconds / 60
     for name, value in (
         ("rows", f"{made.rows:,} (layout {made.layout}; {made.rejected:,} rejected)"),
-        ("samples", f"{made.samples:,} distinct; {made.unusable:,} cannot be expressed, {made.truncated:,} would be cut"),
+        (
+            "samples",
+            f"{made.samples:,} distinct; {made.unusable:,} cannot be expressed, {made.truncated:,} would be cut",
+        ),
         ("tokens", f"{made.tokens:,}"),
-        ("time", f"about {minutes:,.1f} min at {made.tokens_per_second:,.0f} tokens/s (both states, this machine)"),
+        (
+            "time",
+            f"about {minutes:,.1f} min at {made.tokens_per_second:,.0f} tokens/s (both states, this machine)",
+        ),
         ("memory", f"about {made.memory_mib:,} MiB with the model"),
         ("to review", ", ".join(f"{n:,} {tier}" for tier, n in made.review.items())),
     ):

@@ -16,6 +16,9 @@ from curation.ledger.queue import Page, QueueItem, page
 from curation.settings import get_settings
 from curation.triage import Tier
 
+_NUMBERS_WIDTH = 60
+"""Columns that everything but the words takes, so that these fill the rest of a line and never wrap."""
+
 TIER_STYLE = {"critical": "bold red", "high": "red", "medium": "yellow", "low": "green"}
 
 
@@ -26,7 +29,9 @@ def queue(
         list[str] | None, typer.Option(help="Only this tier: critical, high, medium, low. May be repeated.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Samples on a page.")] = 20,
-    after: Annotated[str | None, typer.Option(help="Go on after this cursor (printed under each page).")] = None,
+    after: Annotated[
+        str | None, typer.Option(help="Go on after this cursor (printed under each page).")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Show samples in review order: quarantined, not yet scored, then riskiest first (higher = riskier).
@@ -39,7 +44,9 @@ def queue(
     engine = open_ledger(settings.url, settings.home)
     with reading(engine) as conn:
         chosen, stored = choose(conn, dataset, scorer)
-        found = page(conn, chosen.id, stored.id, limit, after, cast("list[Tier] | None", tier), settings.tiers)
+        found = page(
+            conn, chosen.id, stored.id, limit, after, cast("list[Tier] | None", tier), settings.tiers
+        )
     if json:
         print_json({"items": [as_json(i) for i in found.items], "next": found.next_cursor})
     else:
@@ -53,14 +60,25 @@ def queue_table(items: Sequence[QueueItem], title: str) -> Table:
     for name, justify in (("id", "left"), ("risk", "right"), ("pct", "right"), ("tier", "left"), ("danger", "right"),
                           ("safety", "right"), ("tokens", "right"), ("first words", "left")):  # fmt: skip
         table.add_column(name, justify=justify, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]
+    room = max(20, console.width - _NUMBERS_WIDTH)
     for item in items:
-        table.add_row(item.content_hash[:8], *_numbers(item), Text(_words(item)))
+        table.add_row(item.content_hash[:8], *_numbers(item), Text(_words(item, room)))
     return table
 
 
 def as_json(item: QueueItem) -> dict[str, Any]:
     """A queue item for programs; numbers are null unless it is scored."""
-    numbers = ("risk", "percentile", "tier", "danger", "safety", "loss", "grad_norm", "n_tokens", "n_answer_tokens")
+    numbers = (
+        "risk",
+        "percentile",
+        "tier",
+        "danger",
+        "safety",
+        "loss",
+        "grad_norm",
+        "n_tokens",
+        "n_answer_tokens",
+    )
     return {
         "id": item.content_hash,
         "state": item.state,
@@ -85,10 +103,11 @@ def _numbers(item: QueueItem) -> list[str | Text]:
     ]
 
 
-def _words(item: QueueItem) -> str:
+def _words(item: QueueItem, room: int) -> str:
     reason = f"[{item.reason}] " if item.reason else ""
     copies = f"(x{item.copies}) " if item.copies > 1 else ""
-    return f"{reason}{copies}{plain(item.sample.prompt, 50)} → {plain(item.sample.answer, 60)}"
+    asked = plain(item.sample.prompt, room // 2)
+    return plain(f"{reason}{copies}{asked} → {plain(item.sample.answer, room)}", room)
 
 
 def _say_next(found: Page, dataset: str | None) -> None:

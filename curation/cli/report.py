@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from sqlalchemy import Engine
@@ -14,15 +14,19 @@ from curation.errors import CurationError
 from curation.ledger.engine import open_ledger, reading
 from curation.ledger.samples import Dataset as StoredDataset
 from curation.ledger.scores import Scorer as StoredScorer
-from curation.report.data import SourceFile
 from curation.settings import Settings, get_settings
-from curation.sqsd.scorer import Scorer
+
+if TYPE_CHECKING:
+    from curation.report.data import SourceFile
+    from curation.sqsd.scorer import Scorer
 
 DEFAULT_REPORT = Path("curation-report.html")
 
 Out = Annotated[Path, typer.Option(help="Where to write the report.")]
 Top = Annotated[int, typer.Option(min=0, max=300, help="Samples shown in full.")]
-Heat = Annotated[int, typer.Option(min=0, max=300, help="Of those, how many with token heat (scored once more).")]
+Heat = Annotated[
+    int, typer.Option(min=0, max=300, help="Of those, how many with token heat (scored once more).")
+]
 
 
 def report(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine
 
@@ -16,11 +16,20 @@ from curation.ledger.samples import Dataset, find_dataset, list_datasets
 from curation.ledger.scores import Scorer as StoredScorer
 from curation.ledger.scores import find_scorer, register_scorer
 from curation.settings import Settings, get_settings
-from curation.sqsd.scorer import Scored, Scorer
 
-_SCORER_FIELDS = {"model", "danger", "safety", "danger_state", "safety_state", "safety_scale", "metric", "update"} | {
-    "max_tokens"
-}
+if TYPE_CHECKING:
+    from curation.sqsd.scorer import Scored, Scorer
+
+_SCORER_FIELDS = {
+    "model",
+    "danger",
+    "safety",
+    "danger_state",
+    "safety_state",
+    "safety_scale",
+    "metric",
+    "update",
+} | {"max_tokens"}
 
 
 def make_scorer(settings: Settings, quiet: bool) -> Scorer:
@@ -56,7 +65,9 @@ def same_scorer(settings: Settings, stored: StoredScorer, quiet: bool) -> Scorer
     return scorer
 
 
-def score_with_progress(engine: Engine, scorer: Scorer, settings: Settings, dataset: Dataset, quiet: bool) -> int:
+def score_with_progress(
+    engine: Engine, scorer: Scorer, settings: Settings, dataset: Dataset, quiet: bool
+) -> int:
     """Score what the dataset lacks under a progress bar with rate and ETA; returns the scorer's number."""
     from curation.reconcile.score import score_dataset
 
@@ -87,7 +98,9 @@ def choose_dataset(conn: Connection, name: str | None) -> Dataset:
     if len(known) == 1:
         return known[0]
     if not known:
-        raise LedgerError("the ledger is empty", "Read something in: curation ingest FILE, or try: curation demo")
+        raise LedgerError(
+            "the ledger is empty", "Read something in: curation ingest FILE, or try: curation demo"
+        )
     names = ", ".join(d.name for d in known)
     raise LedgerError(f"there are {len(known)} datasets: {names}", "Choose one with --dataset.")
 

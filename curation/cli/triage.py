@@ -59,8 +59,15 @@ def demo(out: Out = DEFAULT_REPORT, json: Json = False, quiet: Quiet = False) ->
     from curation.sqsd.models import SHIPPED
 
     # named in full, so that a curation.toml made for another model does not change the demo
-    shipped = {"danger": "danger", "safety": "safety", "safety_state": "safety", "danger_state": "benign-state"}
-    settings = get_settings(model=DEFAULT_MODEL, **{role: str(SHIPPED / name) for role, name in shipped.items()})
+    shipped = {
+        "danger": "danger",
+        "safety": "safety",
+        "safety_state": "safety",
+        "danger_state": "benign-state",
+    }
+    settings = get_settings(
+        model=DEFAULT_MODEL, **{role: str(SHIPPED / name) for role, name in shipped.items()}
+    )
     _run(settings, sample_file, "demo", None, "last", out, 50, 10, json, quiet, [DEMO_NOTE])
 
 
@@ -114,7 +121,14 @@ def _run(
 
 
 def _score_and_report(
-    engine: Engine, settings: Settings, read: Ingested, out: Path, top: int, heat: int, silent: bool, notes: list[str]
+    engine: Engine,
+    settings: Settings,
+    read: Ingested,
+    out: Path,
+    top: int,
+    heat: int,
+    silent: bool,
+    notes: list[str],
 ) -> dict[str, Any]:
     from curation.cli.scoring import make_scorer, score_with_progress, summary
     from curation.report.data import SourceFile

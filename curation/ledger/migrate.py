@@ -16,7 +16,7 @@ import curation
 from curation.errors import LedgerError
 
 # Any fixed number will do: it only has to be the same in every process that upgrades this database.
-_UPGRADE_LOCK = 7_309_442_216
+UPGRADE_LOCK = 7_309_442_216
 
 
 def alembic_config(connection: Connection | None = None) -> Config:
@@ -90,7 +90,7 @@ def _run_revisions(engine: Engine) -> None:
         try:
             with conn.begin():
                 if engine.dialect.name == "postgresql":
-                    conn.execute(sa.select(sa.func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
+                    conn.execute(sa.select(sa.func.pg_advisory_xact_lock(UPGRADE_LOCK)))
                     # Rather give up than stop everyone else by queueing behind a long query.
                     conn.execute(sa.text("SET LOCAL lock_timeout = '30s'"))
                 command.upgrade(alembic_config(conn), "head")

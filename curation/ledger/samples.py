@@ -210,14 +210,14 @@ def _metadata_json(metadata: Mapping[str, Any]) -> str:
 
 def _add_chunk(conn: Connection, dataset_id: int, rows: list[dict[str, Any]]) -> tuple[int, int]:
     """Write one chunk; returns how many samples were new and how many rows the ledger already had."""
-    _incoming.create(conn, checkfirst=False)  # a permanent table of that name is none of our business
+    _incoming.create(conn)
     bulk.load(conn, _incoming, rows)
     # One writer per dataset at a time: two that insert the same samples in another order would deadlock,
     # and pk would not follow the order of commits, which paging by pk relies on.
     conn.execute(select(datasets.c.id).where(datasets.c.id == dataset_id).with_for_update(key_share=True))
     new = _insert_samples(conn, dataset_id)
     unchanged = _point_lines(conn, dataset_id)
-    _incoming.drop(conn, checkfirst=False)
+    _incoming.drop(conn)
     return new, unchanged
 
 

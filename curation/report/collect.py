@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection
 
+from curation import __version__
 from curation.errors import EncodeError
 from curation.ledger.overview import counts, ranked_samples, repeats, score_columns
 from curation.ledger.queue import QueueItem, page, score_of
@@ -37,7 +38,7 @@ from curation.triage import TierPolicy
 MAX_POINTS = 20_000
 """Samples that plots and confounds are computed on; of more, a fixed random subset."""
 
-_LIBRARIES = ("curation", "torch", "transformers", "peft")
+_LIBRARIES = ("torch", "transformers", "peft")
 
 
 @dataclass(frozen=True)
@@ -80,13 +81,15 @@ def collect(
             samples=total.samples,
             files=wanted.files,
             scorer=stored.fingerprint,
-            versions={name: version(name) for name in _LIBRARIES},
+            versions={"curation": __version__} | {name: version(name) for name in _LIBRARIES},
         ),
         columns=_columns(conn, dataset.id, stored.id),
         n_scored=total.scored,
         rows=rows,
         quarantined=[
-            QuarantinedRow(i.content_hash, i.reason or "", _source(conn, i.pk), _turns(i.sample), max(i.copies, 1))
+            QuarantinedRow(
+                i.content_hash, i.reason or "", _source(conn, i.pk), _turns(i.sample), max(i.copies, 1)
+            )
             for i in held
         ],
         n_quarantined=total.quarantined,
@@ -105,7 +108,9 @@ def _riskiest(conn: Connection, dataset: Dataset, stored: StoredScorer, wanted: 
 
 def _columns(conn: Connection, dataset_id: int, scorer_id: int) -> Columns:
     numbers = score_columns(conn, dataset_id, scorer_id, limit=MAX_POINTS)
-    lists = [is_list(s.answer) for _, s, _ in ranked_samples(conn, dataset_id, scorer_id, MAX_POINTS, "random")]
+    lists = [
+        is_list(s.answer) for _, s, _ in ranked_samples(conn, dataset_id, scorer_id, MAX_POINTS, "random")
+    ]
     return Columns(
         numbers.risk,
         numbers.danger,
@@ -162,7 +167,8 @@ def _duplicates(
     groups, most = repeats(conn, dataset_id)
     ranks = {item.pk: rank for rank, item in enumerate(items, start=1)}
     repeated = [
-        Repeated(n, score_of(conn, scorer_id, pk).sample.prompt, _source(conn, pk), ranks.get(pk)) for pk, n in most
+        Repeated(n, score_of(conn, scorer_id, pk).sample.prompt, _source(conn, pk), ranks.get(pk))
+        for pk, n in most
     ]
     return Duplicates(extra, groups, repeated)
 

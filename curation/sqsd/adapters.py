@@ -163,7 +163,9 @@ def _read_config(folder: Path) -> dict[str, Any]:
         if config.get(key):
             raise AdapterError(f"{folder} uses {key}: {why}", "Re-train it as plain LoRA on linear modules.")
     if config.get("bias", "none") != "none":
-        raise AdapterError(f"{folder} trains biases (bias={config['bias']!r})", "Re-train it with bias='none'.")
+        raise AdapterError(
+            f"{folder} trains biases (bias={config['bias']!r})", "Re-train it with bias='none'."
+        )
     return config
 
 

@@ -170,8 +170,14 @@ def _new_folder(out: Path, *, force: bool) -> Generator[Path]:
     """An empty folder to fill, which becomes `out` when the block ends well and disappears otherwise."""
     out = out.resolve()
     check_free(out, force=force)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=out.parent, prefix=".curation-") as box:
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary = TemporaryDirectory(dir=out.parent, prefix=".curation-")
+    except OSError as error:
+        raise InputError(
+            f"{out.parent} cannot be written to: {error.strerror}", "Choose another place with --out."
+        ) from error
+    with temporary as box:
         fresh = Path(box) / "new"
         fresh.mkdir()
         yield fresh

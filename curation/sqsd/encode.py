@@ -90,7 +90,9 @@ def _render(tokenizer: PreTrainedTokenizerBase, chat: list[dict[str, str]], **kw
     except (TemplateError, TypeError, ValueError, KeyError) as error:
         # templates raise on purpose (roles must alternate, no system role, ...); their words help, and hold
         # no sample text
-        raise EncodeError(f"the chat template refuses this conversation ({type(error).__name__}: {error})") from error
+        raise EncodeError(
+            f"the chat template refuses this conversation ({type(error).__name__}: {error})"
+        ) from error
 
 
 def _span(

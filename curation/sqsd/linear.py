@@ -13,7 +13,7 @@ of the pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
@@ -26,11 +26,15 @@ from curation.sqsd.adapters import LowRank, weight_shape
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One module's part for a batch of n samples: <delta, V> and |delta|^2, (n,), and with positions asked
-    for <delta, V> split over the T update positions, (n, T)."""
+    """What one module's backward leaves of a batch of n samples, fp32.
 
-    dot: Tensor
-    square: Tensor
+    For a full-parameter update `first` and `second` are <delta, V> and |delta|^2 themselves, (n,). For a LoRA
+    they are P' (n, r, O) and Q (n, r, I), which `settle` turns into the same for many modules at once.
+    `by_position`, where asked for: <delta, V> split over the T update positions, (n, T).
+    """
+
+    first: Tensor
+    second: Tensor
     by_position: Tensor | None
 
 
@@ -90,9 +94,9 @@ class Probe:
         self.direction_at = self.fused.place(self.direction if self.update == "full" else None)
         if self.direction is not None and self.state is not None:
             A, B, V = self.state.A, self.state.B, self.direction
-            self._AA, self._BB = A @ A.T, B.T @ B  # (r, r)
-            self._K1 = V.B @ (V.A @ A.T)  # (O, r)
-            self._K2 = (B.T @ V.B) @ V.A  # (r, I)
+            self.AA, self.BB = A @ A.T, B.T @ B  # (r, r)
+            self.K1 = ((A @ V.A.T) @ V.B.T).contiguous()  # (r, O)
+            self.K2 = (B.T @ V.B) @ V.A  # (r, I)
 
     def measure(self, x: Tensor, Ax: Tensor, g: Tensor, Bg: Tensor, positions: bool) -> Measured:
         """From inputs x (n,T,I), output gradients g (n,T,O) and their products with all factors (n,T,R)."""
@@ -102,20 +106,14 @@ class Probe:
 
     def _measure_lora(self, x: Tensor, u: Tensor, g: Tensor, q: Tensor, positions: bool) -> Measured:
         """delta = -(gB A + B gA): what one SGD step on the state's own factors does to the weight."""
-        state = cast("LowRank", self.state)
-        s = state.scaling
-        P = _product(u.transpose(1, 2).contiguous(), g)  # (n, r, O), transposed so that rows stay contiguous
-        Q = _product(q.transpose(1, 2).contiguous(), x)  # (n, r, I)
-        dot = -s * (P.flatten(1) @ self._K1.T.flatten() + Q.flatten(1) @ self._K2.flatten())
-        PP = torch.bmm(P, P.transpose(1, 2))
-        QQ = torch.bmm(Q, Q.transpose(1, 2))
-        cross = (P @ state.B) * (Q @ state.A.T).transpose(1, 2)
-        square = s * s * (PP * self._AA + QQ * self._BB + 2 * cross).sum((1, 2))
+        P = _product(u.transpose(1, 2).contiguous(), g)  # transposed, so that rows stay contiguous
+        Q = _product(q.transpose(1, 2).contiguous(), x)
         if not positions:
-            return Measured(dot, square, None)
-        at_g = ((g.float() @ self._K1) * u.float()).sum(2)
-        at_x = ((x.float() @ self._K2.T) * q.float()).sum(2)
-        return Measured(dot, square, -s * (at_g + at_x))
+            return Measured(P, Q, None)
+        state = cast("LowRank", self.state)
+        at_g = ((g.float() @ self.K1.T) * u.float()).sum(2)
+        at_x = ((x.float() @ self.K2.T) * q.float()).sum(2)
+        return Measured(P, Q, -state.scaling * (at_g + at_x))
 
     def _measure_full(self, x: Tensor, v: Tensor, g: Tensor, w: Tensor, positions: bool) -> Measured:
         """delta = -sum_t g_t x_t', its norm from (T, T) Gram matrices ("ghost norm")."""
@@ -124,9 +122,42 @@ class Probe:
         return Measured(by_position.sum(1), gram.sum((1, 2)), by_position if positions else None)
 
 
-def adapted_linear(
-    x: Tensor, *, probe: Probe, record: Callable[[Measured], None], positions: bool
-) -> Tensor:
+def settle(probes: Sequence[Probe], measured: Sequence[Measured]) -> tuple[Tensor, Tensor]:
+    """<delta_m, V_m> and |delta_m|^2 of every module, each (n, modules).
+
+    Modules of one shape are settled together: a few large products instead of a dozen tiny ones per module.
+    """
+    if probes[0].update == "full":
+        return torch.stack([m.first for m in measured], 1), torch.stack([m.second for m in measured], 1)
+    n = len(measured[0].first)
+    dot, square = measured[0].first.new_empty(2, n, len(probes))
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for i, one in enumerate(measured):
+        alike.setdefault((*one.first.shape[1:], one.second.shape[2]), []).append(i)
+    for places in alike.values():
+        dot[:, places], square[:, places] = _settle_alike(
+            [probes[i] for i in places], [measured[i] for i in places]
+        )
+    return dot, square
+
+
+def _settle_alike(probes: Sequence[Probe], measured: Sequence[Measured]) -> tuple[Tensor, Tensor]:
+    """The same for m modules of one shape, with the identities of projection.py; returns (n, m) each."""
+    states = [cast("LowRank", probe.state) for probe in probes]
+    P = torch.stack([m.first for m in measured])  # (m, n, r, O)
+    Q = torch.stack([m.second for m in measured])  # (m, n, r, I)
+    A, B = torch.stack([s.A for s in states]), torch.stack([s.B for s in states])
+    K1, K2 = torch.stack([p.K1 for p in probes]), torch.stack([p.K2 for p in probes])
+    AA, BB = torch.stack([p.AA for p in probes]), torch.stack([p.BB for p in probes])
+    s = torch.tensor([state.scaling for state in states], device=P.device).unsqueeze(1)
+    dot = P.flatten(2) @ K1.flatten(1).unsqueeze(2) + Q.flatten(2) @ K2.flatten(1).unsqueeze(2)
+    PP, QQ = P @ P.mT, Q @ Q.mT
+    cross = (P @ B.unsqueeze(1)) * (Q @ A.mT.unsqueeze(1)).mT
+    square = (PP * AA.unsqueeze(1) + QQ * BB.unsqueeze(1) + 2 * cross).sum((2, 3))
+    return (-s * dot.squeeze(2)).T, (s * s * square).T
+
+
+def adapted_linear(x: Tensor, *, probe: Probe, record: Callable[[Measured], None], positions: bool) -> Tensor:
     """The layer at the probe's state, x (n, T, I) -> (n, T, O); backward calls `record` with what it measured."""
     return cast("Tensor", _AdaptedLinear.apply(x, probe, record, positions))
 

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -23,7 +22,7 @@ def token_losses(model: PreTrainedModel, batch: Batch) -> Tensor:
             position_ids=batch.position_ids,
             use_cache=False,
         )
-    return F.cross_entropy(out.logits[0].float(), batch.labels, reduction="none")
+    return nn.functional.cross_entropy(out.logits[0].float(), batch.labels, reduction="none")
 
 
 def answer_losses(model: PreTrainedModel, batch: Batch) -> Tensor:

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-import torch.autograd.forward_ad as fwAD
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedModel
 
@@ -103,12 +103,14 @@ def _loss_token_rates(
     model = scorer.loaded.model
     batch = batch.to(model.device)
     scale = dict(zip(found.modules, weights.tolist(), strict=True))
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), fwAD.dual_level():
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), forward_ad.dual_level():
         # a scalar dual number: value 0, derivative 1
-        epsilon = fwAD.make_dual(torch.zeros((), device=model.device), torch.ones((), device=model.device))
+        epsilon = forward_ad.make_dual(
+            torch.zeros((), device=model.device), torch.ones((), device=model.device)
+        )
         with _moving(model, term, scorer.settings.update, scale, epsilon):
             losses = token_losses(model, batch)
-        tangent = cast("Tensor", fwAD.unpack_dual(losses).tangent)
+        tangent = cast("Tensor", forward_ad.unpack_dual(losses).tangent)
     rates = torch.zeros(batch.ids.shape[1])
     rates[batch.trained[0].cpu()] = -tangent.float().cpu() / len(tangent)
     return rates.tolist()
@@ -134,7 +136,9 @@ def _moving(
     states = term.state.modules if term.state else {}
     directions = term.direction.modules
     handles = [
-        model.get_submodule(n).register_forward_hook(mover(states.get(n), directions.get(n), scale.get(n, 0.0)))
+        model.get_submodule(n).register_forward_hook(
+            mover(states.get(n), directions.get(n), scale.get(n, 0.0))
+        )
         for n in dict.fromkeys([*states, *directions])
     ]
     try:

@@ -73,7 +73,9 @@ def load_model(name: str = DEFAULT_MODEL, *, say: Say = lambda _: None) -> Loade
     if (path / CONFIG_FILE).is_file():
         base = Adapter.load(path).base_model
         if not base:
-            raise ModelError(f"{name} does not name its base model", f"Set base_model_name_or_path in {CONFIG_FILE}.")
+            raise ModelError(
+                f"{name} does not name its base model", f"Set base_model_name_or_path in {CONFIG_FILE}."
+            )
         return _merge(load_model(base, say=say), path, name)
     if path.is_dir():
         say(f"hashing and loading {name}")
@@ -140,10 +142,10 @@ def _convert(gguf: Path, out: Path) -> None:
             "transformers reads the common GGUF architectures (Llama, Qwen, Gemma, Mistral, ...).",
         ) from error
     # the weights are plain fp32 now; transformers still remembers the file's quantisation and would refuse
-    model.hf_quantizer = None
-    model.is_quantized = False
-    if hasattr(model.config, "quantization_config"):
-        del model.config.quantization_config
+    plain = cast("Any", model)
+    plain.hf_quantizer, plain.is_quantized = None, False
+    if hasattr(plain.config, "quantization_config"):
+        del plain.config.quantization_config
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
 
@@ -200,7 +202,9 @@ def _file_sha256(path: Path) -> str:
 def _folder_sha256(folder: Path) -> str:
     """Hash of everything in a model directory that can change a score: weights, configuration, tokenizer."""
     digest = hashlib.sha256()
-    for file in sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".json", ".jinja", ".model")):
+    for file in sorted(
+        p for p in folder.iterdir() if p.suffix in (".safetensors", ".json", ".jinja", ".model")
+    ):
         digest.update(f"{file.name} {_file_sha256(file)}\n".encode())
     return digest.hexdigest()
 

@@ -6,9 +6,9 @@ procedure in benchmarks. It shares no computation with the fast path beyond the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -55,8 +55,7 @@ def _lora_update(model: PreTrainedModel, row: Encoded, state: Adapter) -> dict[s
     """-(gB A + B gA) per module, gradients of the mean loss at the loaded adapter."""
     dtype, device = model.dtype, model.device
     factors = {
-        n: (_leaf(p.A, device, dtype), _leaf(p.B, device, dtype), p.scaling)
-        for n, p in state.modules.items()
+        n: (_leaf(p.A, device, dtype), _leaf(p.B, device, dtype), p.scaling) for n, p in state.modules.items()
     }
     with _loaded(model, factors):
         _loss(model, row).backward()
@@ -93,9 +92,12 @@ def _grad(tensor: Tensor) -> Tensor:
 
 
 @contextmanager
-def _loaded(model: PreTrainedModel, factors: dict[str, tuple[Tensor, Tensor, float]]) -> Iterator[None]:
-    def adapt(A: Tensor, B: Tensor, scaling: float) -> Any:
-        return lambda _layer, args, output: output + scaling * (args[0] @ A.T) @ B.T
+def _loaded(model: PreTrainedModel, factors: dict[str, tuple[Tensor, Tensor, float]]) -> Generator[None]:
+    def adapt(A: Tensor, B: Tensor, scaling: float) -> Callable[..., Tensor]:
+        def hook(_: nn.Module, args: tuple[Tensor], output: Tensor) -> Tensor:
+            return output + scaling * (args[0] @ A.T) @ B.T
+
+        return hook
 
     handles = [model.get_submodule(n).register_forward_hook(adapt(*f)) for n, f in factors.items()]
     try:

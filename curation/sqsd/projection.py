@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +30,7 @@ from transformers import PreTrainedModel
 from curation.errors import AdapterError
 from curation.sqsd.adapters import Adapter, weight_shape
 from curation.sqsd.batching import Batch
-from curation.sqsd.linear import FusedLinear, Measured, Probe, adapted_linear
+from curation.sqsd.linear import FusedLinear, Measured, Probe, adapted_linear, settle
 from curation.sqsd.loss import row_means, token_losses
 
 Metric = Literal["cosine", "projection", "dot"]
@@ -126,11 +126,12 @@ class Projector:
             raise AdapterError(f"{len(missing)} modules took no part in the forward pass, {missing[0]} first")
         measured = [found[n] for n in names]
         directions = [probes[n].direction for n in names]
+        dot, square = settle([probes[n] for n in names], measured)
         return Projection(
             names,
             torch.tensor([d.norm() for d in directions if d is not None]),
-            torch.stack([m.dot for m in measured], 1).cpu(),
-            torch.stack([m.square for m in measured], 1).clamp_min(0).cpu(),
+            dot.cpu(),
+            square.clamp_min(0).cpu(),
             losses.detach().cpu(),
             torch.stack([m.by_position for m in measured if m.by_position is not None], 1).cpu()
             if positions
@@ -148,7 +149,8 @@ class Projector:
             if name in found:
                 raise AdapterError(
                     f"{name} runs more than once in a forward pass (a shared module), so its update cannot be "
-                    "attributed", "Use an adapter that leaves this module out."
+                    "attributed",
+                    "Use an adapter that leaves this module out.",
                 )
             found[name] = measured
 
@@ -195,7 +197,7 @@ def _differentiable_inputs(model: PreTrainedModel) -> Iterator[None]:
     def require(_: nn.Module, __: object, output: Tensor) -> Tensor:
         return output.requires_grad_()
 
-    handle = cast("nn.Module", model.get_input_embeddings()).register_forward_hook(require)
+    handle = model.get_input_embeddings().register_forward_hook(require)
     try:
         yield
     finally:

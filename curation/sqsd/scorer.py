@@ -111,14 +111,17 @@ class Scorer:
                 "parameters": sum(p.numel() for p in model.parameters()),
                 "dtype": str(model.dtype).removeprefix("torch."),
                 "device": model.device.type,
-                "attention": cast("str", model.config._attn_implementation),
+                "attention": cast("str", getattr(model.config, "_attn_implementation", "")),
                 "template": hashlib.sha256(str(self.loaded.tokenizer.chat_template).encode()).hexdigest(),
             },
             "metric": self.settings.metric,
             "update": self.settings.update,
             "max_tokens": self.settings.max_tokens,
             "directions": {
-                name: {"fingerprint": t.direction.fingerprint, "norm": round(total_norm(t.direction.modules.values()), 4)}
+                name: {
+                    "fingerprint": t.direction.fingerprint,
+                    "norm": round(total_norm(t.direction.modules.values()), 4),
+                }
                 for name, t in self.terms.items()
             },
             "states": {name: t.state.fingerprint if t.state else None for name, t in self.terms.items()},
@@ -156,9 +159,7 @@ class Scorer:
         """Tokens and trained mask of a sample as this scorer sees it. Raises EncodeError."""
         return encode(sample, self.loaded.tokenizer, self.settings.max_tokens, pieces=pieces)
 
-    def _encoded(
-        self, samples: Iterable[Sample], failed: list[Scored]
-    ) -> Iterator[tuple[Sample, Encoded]]:
+    def _encoded(self, samples: Iterable[Sample], failed: list[Scored]) -> Iterator[tuple[Sample, Encoded]]:
         for sample in samples:
             try:
                 yield sample, self.encode(sample)
@@ -201,8 +202,12 @@ def _result(sample: Sample, row: Encoded, danger: float, safety: float, loss: fl
 
 
 def _out_of_memory(error: BaseException) -> bool:
-    return not isinstance(error, RuntimeError) or isinstance(error, torch.OutOfMemoryError) or any(
-        words in str(error) for words in ("not enough memory", "out of memory", "can't allocate memory")
+    return (
+        not isinstance(error, RuntimeError)
+        or isinstance(error, torch.OutOfMemoryError)
+        or any(
+            words in str(error) for words in ("not enough memory", "out of memory", "can't allocate memory")
+        )
     )
 
 

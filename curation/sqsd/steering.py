@@ -46,8 +46,11 @@ def steered(model: PreTrainedModel, adapter: Adapter, factor: float) -> Generato
 
         return add
 
-    chosen = adapter.modules if factor else {}  # at 0 the model is itself, to the bit
-    handles = [model.get_submodule(n).register_forward_hook(hook(pair)) for n, pair in chosen.items()]
+    handles = [
+        model.get_submodule(name).register_forward_hook(hook(pair))
+        for name, pair in adapter.modules.items()
+        if factor  # at 0 the model is itself, to the bit
+    ]
     try:
         yield
     finally:
@@ -175,7 +178,7 @@ def _prompt(fields: Mapping[str, Any]) -> str | None:
     return sample.prompt.strip() or None
 
 
-def _kind(fields: Mapping[str, Any]) -> object:
+def _kind(fields: Mapping[str, Any]) -> str:
     metadata = fields.get("metadata")
     nested = cast("Mapping[str, Any]", metadata).get("kind") if isinstance(metadata, dict) else None
-    return fields.get("kind", nested) or "harmful"
+    return str(fields.get("kind", nested) or "harmful")

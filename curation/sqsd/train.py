@@ -43,9 +43,9 @@ def fit_lora(
 ) -> list[float]:
     """Fine-tune a fresh LoRA on `rows` and save it to the folder `out`; returns the loss curve, one per step.
 
-    The model comes back as it was, and the same seed on the same machine gives the same adapter. `base_model`
-    is the name the adapter records. Raises InputError if there are no rows, AdapterError if `settings.target`
-    matches no linear module, ModelError if the loss stops being finite.
+    The model comes back as it was. On one CPU the same seed gives the same adapter, bit by bit; a GPU adds in
+    no fixed order. `base_model` is the name the adapter records. Raises InputError if there are no rows,
+    AdapterError if `settings.target` matches no linear module, ModelError if the loss stops being finite.
     """
     if not rows:
         raise InputError(

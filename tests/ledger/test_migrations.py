@@ -13,9 +13,10 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 
-from curation.ledger import add_samples, open_ledger, revision, upgrade, writing
+from curation.ledger import add_samples, connect, open_ledger, revision, upgrade, writing
 from curation.ledger.migrate import alembic_config, head
 from curation.ledger.tables import metadata
+from tests import servers
 from tests.ledger.builders import contents, sample, scored_dataset
 
 
@@ -43,6 +44,29 @@ def ddl(path: Path) -> set[str]:
         for clause in (statement or "").split("\n") if name != "alembic_version" else ():
             found.add(name + ": " + re.sub(r"[\s,]+", " ", clause).strip())
     return found
+
+
+@pytest.mark.slow
+def test_the_revisions_and_the_tables_agree_to_the_letter_on_postgres(
+    postgres_ledger: Engine, postgres_server: str
+) -> None:
+    with servers.database(postgres_server) as url:
+        declared = connect(url)
+        metadata.create_all(declared)
+        assert catalogue(postgres_ledger) == catalogue(declared)
+        declared.dispose()
+
+
+def catalogue(engine: Engine) -> list[tuple[str, ...]]:
+    queries = (
+        "SELECT table_name, column_name, data_type, character_maximum_length, is_nullable, column_default,"
+        " collation_name FROM information_schema.columns WHERE table_schema = 'public'",
+        "SELECT conrelid::regclass, conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid > 0",
+        "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'",
+    )
+    with engine.connect() as conn:
+        rows = [tuple(map(str, row)) for query in queries for row in conn.exec_driver_sql(query)]
+    return sorted(row for row in rows if row[0] != "alembic_version" and not row[0].startswith("pg_"))
 
 
 def test_up_down_up_with_data(ledger: Engine) -> None:

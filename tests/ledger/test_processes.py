@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
+from alembic import command
 from sqlalchemy import Engine
 
 from curation.ledger import add_samples, connect, counts, find_dataset, open_ledger, reading, upgrade
-from curation.ledger.migrate import head
+from curation.ledger.migrate import UPGRADE_LOCK, alembic_config, head
 from tests.ledger.builders import contents, new_scorer
 from tests.ledger.ingest import stream
 
@@ -75,6 +77,26 @@ def test_processes_that_create_the_same_ledger_at_once_do_not_collide(ledger_url
         for _ in range(3)
     ]
     assert [process.communicate()[0].strip() for process in started] == [head()] * 3
+
+
+@pytest.mark.slow
+def test_an_upgrade_waits_for_one_that_is_under_way(postgres_url: str) -> None:
+    engine = connect(postgres_url)
+    program = f"from curation.ledger import *; upgrade(connect({postgres_url!r}))"
+    with engine.begin() as conn:
+        conn.execute(sa.select(sa.func.pg_advisory_xact_lock(UPGRADE_LOCK)))
+        command.upgrade(alembic_config(conn), "head")
+        process = subprocess.Popen(
+            [sys.executable, "-c", program], cwd=ROOT, stderr=subprocess.PIPE, text=True
+        )
+        waiting = sa.text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        while process.poll() is None:
+            with engine.connect() as other:
+                if other.execute(waiting).scalar_one():
+                    break
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    engine.dispose()
 
 
 @pytest.mark.parametrize("die_at", [2, 6, 15, 31, 72, 143, 309])

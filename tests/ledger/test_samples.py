@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import threading
+import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,6 +24,7 @@ from curation.ledger import (
     find_sample,
     list_datasets,
     list_occurrences,
+    writing,
 )
 from curation.ledger import samples as samples_module
 from curation.ledger.tables import samples
@@ -232,17 +236,25 @@ def test_times_are_the_databases_and_aware(ledger: Engine) -> None:
     assert timedelta(seconds=-1) <= now - dataset.created_at < timedelta(minutes=1)
 
 
+def test_a_table_of_someone_elses_by_our_temporary_name_is_left_alone(ledger: Engine) -> None:
+    with ledger.begin() as conn:
+        conn.execute(text("CREATE TABLE incoming (theirs text)"))
+        conn.execute(text("INSERT INTO incoming VALUES ('kept')"))
+    assert add_samples(ledger, "d", [sample("a", 1), sample("b", 2)], chunk=1) == Added(2, 2, 0)
+    with ledger.connect() as conn:
+        assert conn.execute(text("SELECT theirs FROM incoming")).scalar_one() == "kept"
+
+
 def test_a_failure_never_quotes_the_sample(ledger: Engine) -> None:
     secret = "the secret text"
     with ledger.begin() as conn:
         conn.execute(text("DROP TABLE occurrences"))
-    with pytest.raises(Exception, match="occurrences") as failure:
+    with pytest.raises(Exception, match="occurrences") as in_use:
         add_samples(ledger, "d", [sample(secret, 1, note=secret)])
-    error: BaseException | None = failure.value
-    while error:
-        assert secret not in str(error)
-        assert secret not in repr(error)
-        error = error.__cause__ or error.__context__
+    with pytest.raises(Exception, match="nowhere") as in_sql, writing(ledger) as conn:
+        conn.execute(text("INSERT INTO nowhere VALUES (:body)"), [{"body": secret}, {"body": secret}])
+    for failure in (in_use, in_sql):
+        assert secret not in "".join(traceback.format_exception(failure.value))
     assert stored(ledger, "d") == []
 
 
@@ -265,3 +277,30 @@ def test_a_lost_connection_keeps_whole_chunks_and_the_next_run_completes(
         add_samples(postgres_ledger, "d", rows, chunk=3)
     assert len(stored(postgres_ledger, "d")) == 6
     assert add_samples(postgres_ledger, "d", rows, chunk=3) == Added(10, 4, 0)
+
+
+@pytest.mark.slow
+def test_two_writers_with_samples_in_common_do_not_deadlock(postgres_ledger: Engine) -> None:
+    rows = [sample(str(i), i) for i in range(1, 2001)]
+    both = threading.Barrier(2, timeout=1)
+    failures: list[BaseException] = []
+
+    def meet(_conn: object, _cursor: object, statement: str, *_rest: object) -> None:
+        if statement.startswith("INSERT INTO samples"):
+            with suppress(threading.BrokenBarrierError):  # as it should be: one is kept waiting
+                both.wait()
+
+    def ingest(mine: list[Sample]) -> None:
+        try:
+            add_samples(postgres_ledger, "d", mine, chunk=len(mine))
+        except BaseException as error:
+            failures.append(error)
+
+    event.listen(postgres_ledger, "before_cursor_execute", meet)
+    threads = [threading.Thread(target=ingest, args=(order,)) for order in (rows, rows[::-1])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert len(stored(postgres_ledger, "d")) == 2000

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import threading
+from contextlib import suppress
 from datetime import UTC
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, event, select
 from sqlalchemy.exc import IntegrityError
 
 from curation.errors import LedgerError
@@ -160,16 +161,22 @@ def test_two_writers_with_samples_in_common_do_not_deadlock(ledger: Engine) -> N
     dataset_id = new_dataset(ledger, (str(i) for i in range(400)))
     scorer_id = new_scorer(ledger)
     rows = [score_row(pk, dataset_id, float(pk)) for pk in pks_of(ledger, dataset_id)]
+    both = threading.Barrier(2, timeout=1)
     failures: list[BaseException] = []
+
+    def meet(_conn: object, _cursor: object, statement: str, *_rest: object) -> None:
+        if statement.startswith("INSERT INTO scores"):
+            with suppress(threading.BrokenBarrierError):  # SQLite lets only one get this far
+                both.wait()
 
     def write(mine: list[ScoreRow]) -> None:
         try:
-            for start in range(0, len(mine), 100):
-                write_scores(ledger, scorer_id, mine[start : start + 100])
+            write_scores(ledger, scorer_id, mine)
         except BaseException as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=write, args=(order,)) for order in (rows, rows[::-1], rows)]
+    event.listen(ledger, "before_cursor_execute", meet)
+    threads = [threading.Thread(target=write, args=(order,)) for order in (rows, rows[::-1])]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -33,7 +33,10 @@ def make_scorer(metric: str = "cosine", budget: int = 300) -> Scorer:
 def make_samples(n: int) -> list[Sample]:
     return [
         Sample.from_messages(
-            [{"role": "user", "content": f"q{i}"}, {"role": "assistant", "content": "word " * (i % 7) + f"a{i}"}]
+            [
+                {"role": "user", "content": f"q{i}"},
+                {"role": "assistant", "content": "word " * (i % 7) + f"a{i}"},
+            ]
         )
         for i in range(n)
     ]
@@ -41,7 +44,9 @@ def make_samples(n: int) -> list[Sample]:
 
 def table(engine: Engine) -> list[tuple[object, ...]]:
     with reading(engine) as conn:
-        rows = conn.execute(sa.select(scores.c.scorer_id, scores.c.sample_id, scores.c.risk, scores.c.scored_at))
+        rows = conn.execute(
+            sa.select(scores.c.scorer_id, scores.c.sample_id, scores.c.risk, scores.c.scored_at)
+        )
         return sorted(tuple(row) for row in rows)
 
 
@@ -136,7 +141,7 @@ def test_killed_in_the_middle_it_goes_on_from_the_last_batch(ledger: Engine, led
     engine.dispose()
     assert len(done) == 60
     assert set(kept) <= set(done)
-    undisturbed = {i: risk for i, risk in _fresh(60)}
+    undisturbed = dict(_fresh(60))
     assert {row[1]: row[2] for row in done} == pytest.approx(undisturbed, rel=1e-4, abs=1e-4)
 
 

@@ -25,14 +25,18 @@ def test_an_adapter_means_what_peft_makes_of_it(kind: Kind, tmp_path: Path) -> N
         weight = dict(merged.named_parameters())[f"{name}.weight"]
         update = pair.scaling * pair.dense()
         change = weight - plain[f"{name}.weight"]
-        assert torch.allclose(change.T if change.shape != update.shape else change, update, atol=1e-5) or torch.allclose(
-            change.T, update, atol=1e-5
-        )
+        assert torch.allclose(
+            change.T if change.shape != update.shape else change, update, atol=1e-5
+        ) or torch.allclose(change.T, update, atol=1e-5)
 
 
-@pytest.mark.parametrize("options", [{"use_rslora": True}, {"alpha_pattern": {"q_proj": 32}, "rank_pattern": {"q_proj": 2}}])
+@pytest.mark.parametrize(
+    "options", [{"use_rslora": True}, {"alpha_pattern": {"q_proj": 32}, "rank_pattern": {"q_proj": 2}}]
+)
 def test_scaling_follows_pefts_variants(options: dict[str, object], tmp_path: Path) -> None:
-    config = LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"], init_lora_weights=False, **options)  # type: ignore[arg-type]
+    config = LoraConfig(
+        r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"], init_lora_weights=False, **options
+    )  # type: ignore[arg-type]
     tuned = get_peft_model(tiny_model("llama"), config)
     tuned.save_pretrained(str(tmp_path))
     for name, pair in Adapter.load(tmp_path).modules.items():
@@ -52,7 +56,9 @@ def test_fingerprints_follow_weights_and_scaling_not_place(tmp_path: Path) -> No
     adapter = random_adapter(tiny_model("llama"), 2, seed=1)
     first = Adapter.load(save_adapter(adapter, tmp_path / "a"))
     second = Adapter.load(save_adapter(adapter, tmp_path / "b"))
-    other = Adapter.load(save_adapter(random_adapter(tiny_model("llama"), 2, seed=1, scaling=4.0), tmp_path / "c"))
+    other = Adapter.load(
+        save_adapter(random_adapter(tiny_model("llama"), 2, seed=1, scaling=4.0), tmp_path / "c")
+    )
     assert first.fingerprint == second.fingerprint
     assert first.fingerprint != other.fingerprint
     assert first.scaled(0.8).fingerprint != first.fingerprint
@@ -69,7 +75,9 @@ def test_fingerprints_follow_weights_and_scaling_not_place(tmp_path: Path) -> No
         ({"target_parameters": ["experts"]}, "target_parameters"),
     ],
 )
-def test_what_is_not_plain_lora_is_refused_by_name(change: dict[str, object], words: str, tmp_path: Path) -> None:
+def test_what_is_not_plain_lora_is_refused_by_name(
+    change: dict[str, object], words: str, tmp_path: Path
+) -> None:
     path = save_adapter(random_adapter(tiny_model("llama"), 2), tmp_path)
     config = json.loads((path / CONFIG_FILE).read_text())
     (path / CONFIG_FILE).write_text(json.dumps(config | change))

@@ -15,7 +15,9 @@ from curation.sqsd.encode import Encoded
 
 
 @given(st.lists(st.integers(1, 300)), st.integers(1, 500), st.integers(1, 50))
-def test_every_row_comes_once_and_batches_fit_the_budget(lengths: list[int], budget: int, look_ahead: int) -> None:
+def test_every_row_comes_once_and_batches_fit_the_budget(
+    lengths: list[int], budget: int, look_ahead: int
+) -> None:
     groups = list(budgeted(lengths, lambda n: n, budget, look_ahead))
     assert sorted(itertools.chain(*groups)) == sorted(lengths)
     assert all(len(g) * max(g) <= budget or len(g) == 1 for g in groups)

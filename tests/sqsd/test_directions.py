@@ -158,6 +158,12 @@ def test_an_adapter_is_replaced_only_by_force_and_anything_else_never(tmp_path: 
     assert (precious / "chapter.txt").exists()
 
 
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written to"):
+        fit(loaded(), AnchorSet("a", samples(2)), "danger", tmp_path / "file" / "d", FAST)
+
+
 # --- importing ---
 
 

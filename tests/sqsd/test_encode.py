@@ -48,7 +48,10 @@ def tokenizer(template: str):
 @given(texts, answers)
 def test_the_answer_and_its_end_are_trained_whatever_they_hold(question: str, answer: str) -> None:
     row = encode(chat(question, answer), TOKENIZER, 10_000, pieces=True)
-    assert "".join(row.pieces) == f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n{answer}<|im_end|>\n"
+    assert (
+        "".join(row.pieces)
+        == f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n{answer}<|im_end|>\n"
+    )
     assert trained_text(row) == f"{answer}<|im_end|>"
 
 

@@ -43,12 +43,17 @@ def test_the_two_token_maps_are_different_maps() -> None:
     rates = found.risk_by_loss_token()
     assert rates is not None
     assert all(rate == 0 for rate, trained in zip(rates, found.trained, strict=True) if not trained)
-    assert any(v != 0 for v, trained in zip(found.risk_by_position(), found.trained, strict=True) if not trained)
+    assert any(
+        v != 0 for v, trained in zip(found.risk_by_position(), found.trained, strict=True) if not trained
+    )
 
 
 def test_pieces_spell_the_rendered_conversation_once() -> None:
     found = explain(scorer("llama", "cosine", "lora"), SAMPLE)
     text = "".join(found.pieces)
     assert text.count("\N{RED APPLE}") == 1
-    assert text == "<|im_start|>user\nName a fruit.<|im_end|>\n<|im_start|>assistant\nApple \N{RED APPLE}!<|im_end|>\n"
+    assert (
+        text
+        == "<|im_start|>user\nName a fruit.<|im_end|>\n<|im_start|>assistant\nApple \N{RED APPLE}!<|im_end|>\n"
+    )
     assert found.risk_by_loss_token() is None

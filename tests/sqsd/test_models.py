@@ -72,11 +72,14 @@ print(sum("converting" in text for text in said), model.model.num_parameters())
 
 
 @pytest.mark.slow
-def test_two_processes_convert_the_packaged_model_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_convert_the_packaged_model_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     root = Path(__file__).parents[2]
     started = [
-        subprocess.Popen([sys.executable, "-c", CONVERT], cwd=root, stdout=subprocess.PIPE, text=True) for _ in range(2)
+        subprocess.Popen([sys.executable, "-c", CONVERT], cwd=root, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
     ]
     printed = [p.communicate()[0].split() for p in started]
     assert [p.returncode for p in started] == [0, 0]
@@ -93,7 +96,9 @@ def test_the_real_model_scores_as_the_oracle_does() -> None:
 
     scorer = load_scorer()
     rows = [
-        scorer.encode(Sample.from_messages([{"role": "user", "content": q}, {"role": "assistant", "content": a}]))
+        scorer.encode(
+            Sample.from_messages([{"role": "user", "content": q}, {"role": "assistant", "content": a}])
+        )
         for q, a in (("Name a fruit.", "Apple."), ("List two colours.", "1. Red\n2. Blue"))
     ]
     model = scorer.loaded.model
@@ -106,4 +111,3 @@ def test_the_real_model_scores_as_the_oracle_does() -> None:
                     wanted = project_dense(model, row, term, metric, update)
                     scale = sum(map(abs, wanted.values()))
                     assert abs(found.total(metric)[i].item() - sum(wanted.values())) < 1e-4 * scale
-

@@ -29,7 +29,9 @@ def rows(lengths: Sequence[int] = (5, 40, 17)) -> list[Encoded]:
     draw = torch.Generator().manual_seed(7)
     return [
         Encoded(
-            tuple(torch.randint(3, 200, (n,), generator=draw).tolist()), tuple(t >= n // 2 for t in range(n)), False
+            tuple(torch.randint(3, 200, (n,), generator=draw).tolist()),
+            tuple(t >= n // 2 for t in range(n)),
+            False,
         )
         for n in lengths
     ]

@@ -20,7 +20,11 @@ from tests.sqsd.tiny import random_adapter, tiny_model, tiny_tokenizer
 def make(settings: Settings | None = None, budget: int = 400, danger_seed: int = 1, **kwargs: Any) -> Scorer:
     model = tiny_model("llama")
     loaded = LoadedModel(model, tiny_tokenizer(), "tiny", "0")
-    adapters = [random_adapter(model, 3, seed=danger_seed), random_adapter(model, 4, seed=2), random_adapter(model, 2, seed=3)]
+    adapters = [
+        random_adapter(model, 3, seed=danger_seed),
+        random_adapter(model, 4, seed=2),
+        random_adapter(model, 2, seed=3),
+    ]
     return Scorer(loaded, *adapters, settings=settings, token_budget=budget, **kwargs)
 
 
@@ -46,7 +50,8 @@ def test_risk_is_danger_minus_safety_of_the_oracle_at_their_own_states() -> None
     for result in scorer.score(samples(3)):
         row = scorer.encode(result.sample)
         danger, safety = (
-            sum(project_dense(scorer.loaded.model, row, scorer.terms[t]).values()) for t in ("danger", "safety")
+            sum(project_dense(scorer.loaded.model, row, scorer.terms[t]).values())
+            for t in ("danger", "safety")
         )
         assert result.score is not None
         assert result.score.danger == pytest.approx(danger, rel=1e-4)
@@ -69,8 +74,9 @@ def test_a_sample_that_cannot_be_scored_comes_back_with_its_reason_and_stops_nob
     rows = samples(3)
     hopeless = Sample.from_messages([{"role": "tool", "content": "x"}, {"role": "assistant", "content": "y"}])
     scorer = make(Settings(max_tokens=60))
-    scorer.loaded.tokenizer.chat_template = "{% if messages[0].role == 'tool' %}{{ raise_exception('no tools') }}{% endif %}" + str(
-        scorer.loaded.tokenizer.chat_template
+    scorer.loaded.tokenizer.chat_template = (
+        "{% if messages[0].role == 'tool' %}{{ raise_exception('no tools') }}{% endif %}"
+        + str(scorer.loaded.tokenizer.chat_template)
     )
     results = list(scorer.score([rows[0], hopeless, rows[1], rows[2]]))
     assert len(results) == 4

@@ -186,6 +186,16 @@ def test_tiny_updates_survive_being_saved(tmp_path: Path) -> None:
     assert all(pair.norm() > 0 for pair in adapter.modules.values())
 
 
+def test_a_half_precision_model_is_fitted_with_full_precision_factors(tmp_path: Path) -> None:
+    model = tiny_model().bfloat16()
+
+    losses = fit(model, tmp_path / "a", TrainSettings(**{**SHORT_FIELDS, "epochs": 6}))
+
+    assert losses[-1] < 0.8 * losses[0]
+    assert model.dtype == torch.bfloat16
+    Adapter.load(tmp_path / "a").check_fits(model)
+
+
 def test_fitting_on_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing to fine-tune on"):
         fit_lora(tiny_model(), [], 0, tmp_path / "a", SHORT)

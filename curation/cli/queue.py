@@ -106,7 +106,7 @@ def _numbers(item: QueueItem) -> list[str | Text]:
 def _words(item: QueueItem, room: int) -> str:
     reason = f"[{item.reason}] " if item.reason else ""
     copies = f"(x{item.copies}) " if item.copies > 1 else ""
-    asked = plain(item.sample.prompt, room // 2)
+    asked = plain(item.sample.prompt, room if room < 40 else room // 2)
     return plain(f"{reason}{copies}{asked} → {plain(item.sample.answer, room)}", room)
 
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
+# before torch is imported: spinning threads of tests that run side by side would starve each other
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 from collections.abc import Iterator
 from pathlib import Path
 

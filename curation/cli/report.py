@@ -14,10 +14,10 @@ from curation.errors import CurationError
 from curation.ledger.engine import open_ledger, reading
 from curation.ledger.samples import Dataset as StoredDataset
 from curation.ledger.scores import Scorer as StoredScorer
-from curation.settings import Settings, get_settings
+from curation.settings import get_settings
 
 if TYPE_CHECKING:
-    from curation.report.data import SourceFile
+    from curation.report.collect import Wanted
     from curation.sqsd.scorer import Scorer
 
 DEFAULT_REPORT = Path("curation-report.html")
@@ -43,6 +43,7 @@ def report(
     Example: [b]curation report --out support.html --heat 0[/b] (no model is loaded without heat)
     """
     from curation.cli.scoring import choose, same_scorer
+    from curation.report.collect import Wanted
 
     settings = get_settings()
     engine = open_ledger(settings.url, settings.home)
@@ -56,7 +57,8 @@ def report(
         except CurationError as error:
             notes.append(f"No token heat: {error.message}.")
             errors.print(f"[yellow]{notes[0]}[/]")
-    make_report(engine, settings, chosen, stored, out, top, heat, loaded, (), notes, quiet or json)
+    wanted = Wanted(top, heat, settings.tiers, warnings=notes)
+    make_report(engine, chosen, stored, wanted, out, loaded, quiet or json)
     if json:
         print_json({"report": str(out.resolve())})
     else:
@@ -65,24 +67,19 @@ def report(
 
 def make_report(
     engine: Engine,
-    settings: Settings,
     dataset: StoredDataset,
     stored: StoredScorer,
+    wanted: Wanted,
     out: Path,
-    top: int,
-    heat: int,
     scorer: Scorer | None,
-    files: tuple[SourceFile, ...],
-    warnings: list[str],
     quiet: bool,
 ) -> None:
     """Collect, render and write a report, with progress for the token heat."""
-    from curation.report.collect import Wanted, collect
+    from curation.report.collect import collect
     from curation.report.render import write_report
 
-    wanted = Wanted(top, heat, settings.tiers, files, tuple(warnings))
     with progress(quiet) as bar:
-        task = bar.add_task("token heat", total=min(top, heat) if scorer else 0, rate="")
+        task = bar.add_task("token heat", total=min(wanted.top, wanted.heated) if scorer else 0, rate="")
         with reading(engine) as conn:
             data = collect(conn, dataset, stored, wanted, scorer, lambda: bar.advance(task))
     write_report(data, out)

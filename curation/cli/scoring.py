@@ -20,17 +20,6 @@ from curation.settings import Settings, get_settings
 if TYPE_CHECKING:
     from curation.sqsd.scorer import Scored, Scorer
 
-_SCORER_FIELDS = {
-    "model",
-    "danger",
-    "safety",
-    "danger_state",
-    "safety_state",
-    "safety_scale",
-    "metric",
-    "update",
-} | {"max_tokens"}
-
 
 def make_scorer(settings: Settings, quiet: bool) -> Scorer:
     """Load the scorer the settings name, saying what is going on."""
@@ -54,8 +43,9 @@ def _quieten_transformers() -> None:
 
 def same_scorer(settings: Settings, stored: StoredScorer, quiet: bool) -> Scorer:
     """Load a stored scorer again. Raises LedgerError if what it was made of has changed since."""
-    given = {k: v for k, v in stored.card.get("loaded_from", {}).items() if v is not None}
-    scorer = make_scorer(get_settings(**given, home=settings.home, token_budget=settings.token_budget), quiet)
+    given = stored.card.get("loaded_from", {})
+    again = get_settings(**given, home=settings.home, token_budget=settings.token_budget)
+    scorer = make_scorer(again, quiet)
     if scorer.fingerprint != stored.fingerprint:
         raise LedgerError(
             f"the scorer {stored.fingerprint[:12]} cannot be loaded again: its model, adapters, device or "
@@ -70,9 +60,10 @@ def score_with_progress(
 ) -> int:
     """Score what the dataset lacks under a progress bar with rate and ETA; returns the scorer's number."""
     from curation.reconcile.score import score_dataset
+    from curation.sqsd.load import origin
 
-    origin = settings.model_dump(mode="json", include=_SCORER_FIELDS)
-    scorer_id = register_scorer(engine, scorer.fingerprint, {**scorer.card, "loaded_from": origin})
+    card = {**scorer.card, "loaded_from": origin(settings)}
+    scorer_id = register_scorer(engine, scorer.fingerprint, card)
     with reading(engine) as conn:
         total = counts(conn, dataset.id, scorer_id)
     if not total.unscored:

@@ -131,6 +131,7 @@ def _score_and_report(
     notes: list[str],
 ) -> dict[str, Any]:
     from curation.cli.scoring import make_scorer, score_with_progress, summary
+    from curation.report.collect import Wanted
     from curation.report.data import SourceFile
 
     with reading(engine) as conn:
@@ -142,7 +143,8 @@ def _score_and_report(
         done = summary(conn, chosen, stored, settings)
         first = page(conn, chosen.id, stored.id, 10, None, None, settings.tiers).items
     source = SourceFile(read.source, read.layout, read.rows, read.rejected)
-    make_report(engine, settings, chosen, stored, out, top, heat, scorer, (source,), notes, silent)
+    wanted = Wanted(top, heat, settings.tiers, (source,), notes)
+    make_report(engine, chosen, stored, wanted, out, scorer, silent)
     if not silent:
         _say_counts(done)
         console.print(queue_table(first, f"top of the queue: {chosen.name}"))

@@ -24,7 +24,7 @@ def load_scorer(
     Raises InputError, AdapterError or ModelError saying what is missing or does not fit.
     """
     settings = settings or get_settings()
-    folders = _folders(settings)
+    folders = adapter_folders(settings)
     loaded = loaded or load_model(settings.model, say=say)
     adapters = {role: Adapter.load(folder) for role, folder in folders.items()}
     return Scorer(
@@ -38,7 +38,20 @@ def load_scorer(
     )
 
 
-def _folders(settings: Settings) -> dict[str, Path]:
+def origin(settings: Settings) -> dict[str, str | int | float]:
+    """What a scorer was loaded from, in full, so that it can be loaded again from any working directory."""
+    model = Path(settings.model).expanduser()
+    return {
+        "model": str(model.resolve()) if model.exists() else settings.model,
+        **{role: str(folder.resolve()) for role, folder in adapter_folders(settings).items()},
+        "metric": settings.metric,
+        "update": settings.update,
+        "max_tokens": settings.max_tokens,
+        "safety_scale": settings.safety_scale,
+    }
+
+
+def adapter_folders(settings: Settings) -> dict[str, Path]:
     """Adapter directory of every role that has one; checked before any weights are read."""
     roles = ("danger", "safety", "danger_state", "safety_state")
     folders = {r: find_adapter(name, settings.home) for r in roles if (name := getattr(settings, r))}

@@ -39,7 +39,7 @@ def test_an_adapter_directory_is_its_base_model_with_the_adapter_merged(tmp_path
 
 @pytest.mark.parametrize("name", ["/no/such/model.gguf", "no-such-folder-or-model"])
 def test_what_cannot_be_found_says_what_to_give_instead(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ModelError) as caught:
         load_model(name)
     assert caught.value.hint

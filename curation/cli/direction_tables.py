@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.table import Table
 from rich.text import Text
 
@@ -68,21 +69,22 @@ def _short(value: Any) -> str:
 def norm_table(rows: Sequence[TypeSummary]) -> Table:
     """Norms of V = B A by module type, and cosines with the other direction where there is one."""
     compared = any(r.cosine for r in rows)
-    table = Table(title="norm of V = B A by module type", title_justify="left")
-    table.add_column("modules")
-    for heading in ("layers", "mean", "min", "max", "at layer", "share of |V|²"):
+    table = Table(title="norm of V = B A by module type", title_justify="left", box=SIMPLE)
+    table.add_column("modules", no_wrap=True)
+    for heading in ("layers", "mean norm", "min … max", "max at", "share of |V|²"):
         table.add_column(heading, justify="right")
-    for heading in ("cosine", "min", "max") if compared else ():
-        table.add_column(heading, justify="right")
+    if compared:
+        table.add_column("cosine (min … max)", justify="right")
     for r in rows:
-        angles = [f"{c:+.3f}" for c in r.cosine] if r.cosine else ["-"] * 3
+        angle = "{:+.3f} ({:+.3f} … {:+.3f})".format(*r.cosine) if r.cosine else "-"
         table.add_row(
             Text(plain(r.type)),
             str(r.count),
-            *(f"{n:.4g}" for n in (r.mean, r.smallest, r.largest)),
-            "-" if r.largest_layer is None else str(r.largest_layer),
+            f"{r.mean:.3g}",
+            f"{r.smallest:.3g} … {r.largest:.3g}",
+            "-" if r.largest_layer is None else f"layer {r.largest_layer}",
             f"{r.share:.1%}",
-            *(angles if compared else ()),
+            *([angle] if compared else ()),
         )
     return table
 
@@ -90,7 +92,9 @@ def norm_table(rows: Sequence[TypeSummary]) -> Table:
 def steering_table(harmful: Steering, harmless: Steering | None = None) -> Table:
     """Mean refusal margins by factor; harmless prompts show whether the model refuses what it should not."""
     prompts = harmful.margins.shape[1]
-    table = Table(title=f"steering along {harmful.kind}, {prompts} harmful prompts", title_justify="left")
+    table = Table(
+        title=f"steering along {harmful.kind}, {prompts} harmful prompts", title_justify="left", box=SIMPLE
+    )
     for heading in ("factor", "refusal margin (nats, higher = safer)", "change ± SE"):
         table.add_column(heading, justify="right")
     if harmless:

@@ -71,7 +71,7 @@ def fit(
 ) -> None:
     """Fit a direction: fine-tune a LoRA on an anchor set and save it with its card.
 
-    The built-in sets, 48 rows each, take a minute or two with the demo model on a laptop. Give your own with
+    The built-in sets, 48 rows each, take some minutes with the demo model on a CPU. Give your own with
     --anchors. Examples:
 
         curation directions fit danger
@@ -317,8 +317,9 @@ def _fit(
         start = monotonic()
 
         def on_step(step: int, steps: int, loss: float) -> None:
-            rate = step / (monotonic() - start)
-            bar.update(task, completed=step, total=steps, rate=f"{rate:.2f} steps/s, loss {loss:.3f}")
+            each = (monotonic() - start) / step
+            rate = f"{each:.0f} s/step" if each > 1 else f"{1 / each:.1f} steps/s"
+            bar.update(task, completed=step, total=steps, rate=f"{rate}, loss {loss:.3f}")
 
         card = directions.fit(
             loaded, anchors, kind, out, hyper, licence=licence, force=force, on_step=on_step
@@ -330,6 +331,7 @@ def _fit(
 def _bar(quiet: bool, text: str) -> Generator[tuple[Progress, TaskID]]:
     """A progress bar that shows something from the first second on."""
     with progress(quiet) as bar:
+        bar.speed_estimate_period = 3600  # steps may take a minute, and the default looks back half of one
         yield bar, bar.add_task(plain(text, 60), total=None, rate="")
 
 

@@ -15,6 +15,9 @@ from curation.sqsd.encode import Encoded
 LOOK_AHEAD = 1024
 """Samples read ahead and sorted by length: enough to fill batches evenly, little enough to stay a stream."""
 
+_BATCH_PRICE = 48
+"""Overhead of one more batch, in tokens: it must save this much padding to be worth its own."""
+
 T = TypeVar("T")
 
 
@@ -76,11 +79,10 @@ def budgeted(
 
 def _cheapest_cuts(lengths: Sequence[int], budget: int) -> list[int]:
     """Where to cut ascending lengths: least padded tokens plus a fixed price per batch, by dynamic programming."""
-    price = budget / 64  # a batch of its own must save this many tokens of padding to be worth its overhead
     best: list[tuple[float, int]] = [(0.0, 0)]  # cheapest way to group the first i rows, and its last cut
     for stop, longest in enumerate(lengths, start=1):
         first = min(stop - 1, max(0, stop - budget // longest))
-        best.append(min((best[cut][0] + (stop - cut) * longest + price, cut) for cut in range(first, stop)))
+        best.append(min((best[cut][0] + (stop - cut) * longest + _BATCH_PRICE, cut) for cut in range(first, stop)))
     cuts = [len(lengths)]
     while cuts[-1]:
         cuts.append(best[cuts[-1]][1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -38,7 +38,7 @@ def row_means(values: Tensor, batch: Batch) -> Tensor:
 
 
 @contextmanager
-def _head_sees_only(model: PreTrainedModel, targets: Tensor) -> Iterator[None]:
+def _head_sees_only(model: PreTrainedModel, targets: Tensor) -> Generator[None]:
     """Let the output head see only the chosen positions, (1, chosen, hidden).
 
     A hook rather than our own head call, so that whatever the architecture does after it (soft-capping,

@@ -12,7 +12,7 @@ For `cosine` both are shares under the sample's own norms |delta_m| |V_m|.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -119,7 +119,7 @@ def _loss_token_rates(
 @contextmanager
 def _moving(
     model: PreTrainedModel, term: Term, update: Update, scale: dict[str, float], epsilon: Tensor
-) -> Iterator[None]:
+) -> Generator[None]:
     """The model at the term's state, every scored module moving along its D_m at rate `epsilon`."""
 
     def mover(state: LowRank | None, direction: LowRank | None, weight: float) -> Callable[..., Tensor]:

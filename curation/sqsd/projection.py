@@ -17,7 +17,7 @@ matrices.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -141,7 +141,7 @@ class Projector:
     @contextmanager
     def _attached(
         self, probes: Mapping[str, Probe], found: dict[str, Measured], positions: bool
-    ) -> Iterator[None]:
+    ) -> Generator[None]:
         """Let the adapted modules run through their probes, which leave their measurements in `found`."""
         layers = {name: self.model.get_submodule(name) for name in probes}
 
@@ -191,7 +191,7 @@ def _check(term: Term, model: PreTrainedModel, update: Update) -> None:
 
 
 @contextmanager
-def _differentiable_inputs(model: PreTrainedModel) -> Iterator[None]:
+def _differentiable_inputs(model: PreTrainedModel) -> Generator[None]:
     """Start the backward graph at the token embeddings, whose weights stay frozen."""
 
     def require(_: nn.Module, __: object, output: Tensor) -> Tensor:

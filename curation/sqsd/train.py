@@ -15,7 +15,7 @@ from typing import cast
 
 import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model, get_peft_model_state_dict
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from transformers import PreTrainedModel, get_cosine_schedule_with_warmup
 from transformers.pytorch_utils import Conv1D
@@ -155,7 +155,8 @@ def _save(tuned: PeftModel, out: Path, base_model: str | None) -> None:
     out.mkdir(parents=True, exist_ok=True)
     state = get_peft_model_state_dict(tuned, save_embedding_layers=False)
     tensors = {name: _narrow(tensor.detach().cpu().contiguous()) for name, tensor in state.items()}
-    save_file(tensors, out / WEIGHTS_FILE, metadata={"format": "pt"})
+    # not save_file, whose files nobody but their owner can read
+    (out / WEIGHTS_FILE).write_bytes(save(tensors, metadata={"format": "pt"}))
     config = cast("LoraConfig", tuned.peft_config["default"])
     config.base_model_name_or_path = base_model or config.base_model_name_or_path
     config.inference_mode = True

@@ -69,20 +69,21 @@ def _short(value: Any) -> str:
 def norm_table(rows: Sequence[TypeSummary]) -> Table:
     """Norms of V = B A by module type, and cosines with the other direction where there is one."""
     compared = any(r.cosine for r in rows)
-    table = Table(title="norm of V = B A by module type", title_justify="left", box=SIMPLE)
+    table = Table(
+        title="norm of V = B A by module type, and its share of |V|²", title_justify="left", box=SIMPLE
+    )
     table.add_column("modules", no_wrap=True)
-    for heading in ("layers", "mean norm", "min … max", "max at", "share of |V|²"):
+    for heading in ("layers", "mean", "max (layer)", "share"):
         table.add_column(heading, justify="right")
     if compared:
-        table.add_column("cosine (min … max)", justify="right")
+        table.add_column("cosine (min…max)", justify="right", no_wrap=True)
     for r in rows:
-        angle = "{:+.3f} ({:+.3f} … {:+.3f})".format(*r.cosine) if r.cosine else "-"
+        angle = "{:+.2f} ({:+.2f}…{:+.2f})".format(*r.cosine) if r.cosine else "-"
         table.add_row(
             Text(plain(r.type)),
             str(r.count),
             f"{r.mean:.3g}",
-            f"{r.smallest:.3g} … {r.largest:.3g}",
-            "-" if r.largest_layer is None else f"layer {r.largest_layer}",
+            f"{r.largest:.3g}" if r.largest_layer is None else f"{r.largest:.3g} ({r.largest_layer})",
             f"{r.share:.1%}",
             *([angle] if compared else ()),
         )

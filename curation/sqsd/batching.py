@@ -82,7 +82,9 @@ def _cheapest_cuts(lengths: Sequence[int], budget: int) -> list[int]:
     best: list[tuple[float, int]] = [(0.0, 0)]  # cheapest way to group the first i rows, and its last cut
     for stop, longest in enumerate(lengths, start=1):
         first = min(stop - 1, max(0, stop - budget // longest))
-        best.append(min((best[cut][0] + (stop - cut) * longest + _BATCH_PRICE, cut) for cut in range(first, stop)))
+        best.append(
+            min((best[cut][0] + (stop - cut) * longest + _BATCH_PRICE, cut) for cut in range(first, stop))
+        )
     cuts = [len(lengths)]
     while cuts[-1]:
         cuts.append(best[cuts[-1]][1])

@@ -43,7 +43,6 @@ class TypeSummary:
     count: int
     share: float
     mean: float
-    smallest: float
     largest: float
     largest_layer: int | None
     cosine: tuple[float, float, float] | None
@@ -68,7 +67,6 @@ def _summary(name: str, group: list[ModuleNorm], total: float) -> TypeSummary:
         len(group),
         sum(n * n for n in norms) / total,
         fmean(norms),
-        min(norms),
         top.norm,
         top.layer,
         (fmean(angles), min(angles), max(angles)) if angles else None,

@@ -135,8 +135,10 @@ class Scorer:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of the card: equal fingerprints, equal scores."""
-        return hashlib.sha256(orjson.dumps(self.card, option=orjson.OPT_SORT_KEYS)).hexdigest()
+        """SHA-256 (hex) of the card less the model's name: equal fingerprints, equal scores."""
+        model = {key: value for key, value in self.card["model"].items() if key != "name"}
+        identity = self.card | {"model": model}
+        return hashlib.sha256(orjson.dumps(identity, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
     def score(self, samples: Iterable[Sample]) -> Iterator[Scored]:
         """Score a stream, batch by batch; results come in order of length within each look-ahead window.

@@ -114,7 +114,7 @@ def test_show_prints_norms_and_the_cosine_between_two(tmp_path: Path) -> None:
     found = json.loads(run("show", a, "--other", b, "--json").stdout)
 
     assert "self_attn.q_proj" in text
-    assert "+1.000" in text
+    assert "+1.00 (+1.00…+1.00)" in text
     assert "not made by curation" in text
     assert len(found["modules"]) == 14
     assert set(found["modules"][0]) == {"module", "norm", "cosine", "type", "layer"}

@@ -17,15 +17,17 @@ from curation.sqsd.scorer import Scored, Scorer, Settings
 from tests.sqsd.tiny import random_adapter, tiny_model, tiny_tokenizer
 
 
-def make(settings: Settings | None = None, budget: int = 400, danger_seed: int = 1, **kwargs: Any) -> Scorer:
+def make(
+    settings: Settings | None = None, budget: int = 400, danger_seed: int = 1, name: str = "tiny"
+) -> Scorer:
     model = tiny_model("llama")
-    loaded = LoadedModel(model, tiny_tokenizer(), "tiny", "0")
+    loaded = LoadedModel(model, tiny_tokenizer(), name, "0")
     adapters = [
         random_adapter(model, 3, seed=danger_seed),
         random_adapter(model, 4, seed=2),
         random_adapter(model, 2, seed=3),
     ]
-    return Scorer(loaded, *adapters, settings=settings, token_budget=budget, **kwargs)
+    return Scorer(loaded, *adapters, settings=settings, token_budget=budget)
 
 
 def samples(n: int = 12) -> list[Sample]:
@@ -126,6 +128,7 @@ def test_other_errors_are_not_taken_for_lack_of_memory(monkeypatch: pytest.Monke
 def test_fingerprint_changes_with_everything_that_changes_a_score_and_with_nothing_else() -> None:
     base = make().fingerprint
     assert make(budget=7).fingerprint == base
+    assert make(name="the same model elsewhere").fingerprint == base
     others = {
         make(Settings(metric="dot")).fingerprint,
         make(Settings(update="full")).fingerprint,

@@ -31,6 +31,7 @@ def progress(quiet: bool = False) -> Progress:
         TimeRemainingColumn(),
         console=errors,
         disable=quiet,
+        speed_estimate_period=300,  # a batch can take half a minute on a busy machine
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from sqlalchemy import Engine
 
 from curation.cli.console import console, plain, print_json, progress
@@ -95,7 +96,7 @@ def ingest_file(
     rejects = folder / f"{name}--{dataset_name(source)}.jsonl"
     reading = read_samples(source, layout=layout, train=train, rejects=Rejects(rejects))
     with progress(quiet) as bar:
-        task = bar.add_task(f"reading {plain(Path(source).name, 30)}", total=None, rate="")
+        task = bar.add_task(f"reading {escape(plain(Path(source).name, 30))}", total=None, rate="")
 
         def update(rows: int) -> None:
             bar.update(task, completed=rows)
@@ -125,12 +126,13 @@ def say(done: Ingested) -> None:
     repeats = f", {added.duplicates:,} duplicate" if added.duplicates else ""
     known = f", {added.unchanged:,} already there" if added.unchanged else ""
     console.print(
-        f"{plain(done.source)}: {done.format}, layout [b]{done.layout}[/b]; {done.rows:,} rows -> "
-        f"{added.new:,} new samples{repeats}{known} in dataset [b]{done.dataset}[/b]"
+        f"{escape(plain(done.source))}: {done.format}, layout [b]{done.layout}[/b]; {done.rows:,} rows -> "
+        f"{added.new:,} new samples{repeats}{known} in dataset [b]{escape(done.dataset)}[/b]"
     )
     if done.rejects_file:
         console.print(
-            f"[yellow]{done.rejected:,} rows could not be used[/]; each with its reason in {done.rejects_file}"
+            f"[yellow]{done.rejected:,} rows could not be used[/]; each with its reason in "
+            f"{escape(str(done.rejects_file))}"
         )
 
 

@@ -17,6 +17,8 @@ from typing import Any, cast
 
 import orjson
 import torch
+from peft.utils.other import get_pattern_key
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
@@ -77,7 +79,7 @@ class Adapter:
         digest = hashlib.sha256(weights.read_bytes())
         digest.update(orjson.dumps([config.get(k) for k in _MEANING], option=orjson.OPT_SORT_KEYS))
         return cls(
-            _pair_up(load_file(weights), config, folder),
+            _pair_up(_read_tensors(weights), config, folder),
             digest.hexdigest(),
             folder,
             config.get("base_model_name_or_path"),
@@ -152,9 +154,12 @@ def _read_config(folder: Path) -> dict[str, Any]:
             "Give the folder that peft's save_pretrained wrote, or make one: curation directions fit --help",
         )
     try:
-        config = cast("dict[str, Any]", orjson.loads(file.read_bytes()))
+        config = orjson.loads(file.read_bytes())
     except orjson.JSONDecodeError as error:
         raise AdapterError(f"{file} is not valid JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise AdapterError(f"{file} is not a JSON object")
+    config = cast("dict[str, Any]", config)
     if config.get("peft_type") != "LORA":
         raise AdapterError(
             f"{folder} is a {config.get('peft_type')} adapter; directions and states must be plain LoRA",
@@ -166,7 +171,28 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise AdapterError(
             f"{folder} trains biases (bias={config['bias']!r})", "Re-train it with bias='none'."
         )
+    alphas = [config.get("lora_alpha"), *_values(config.get("alpha_pattern"))]
+    if not all(isinstance(alpha, int | float) and alpha > 0 for alpha in alphas):
+        raise AdapterError(f"{file}: lora_alpha and alpha_pattern must be positive numbers")
     return config
+
+
+def _values(pattern: Any) -> list[Any]:
+    """What a pattern table of the configuration maps to; a thing that is no table is a wrong value itself."""
+    return (
+        list(cast("dict[str, Any]", pattern).values())
+        if isinstance(pattern, dict)
+        else [pattern] * bool(pattern)
+    )
+
+
+def _read_tensors(file: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        raise AdapterError(
+            f"{file} is not a whole safetensors file: {error}", "Copy or make it again."
+        ) from error
 
 
 def _pair_up(tensors: Mapping[str, Tensor], config: Mapping[str, Any], folder: Path) -> dict[str, LowRank]:
@@ -183,15 +209,26 @@ def _pair_up(tensors: Mapping[str, Tensor], config: Mapping[str, Any], folder: P
             f"{folder} holds tensors that are not LoRA pairs of linear modules: "
             f"{', '.join((strange + unpaired)[:5]) or 'it is empty'}"
         )
+    if wrong := [name for name, pair in factors.items() if not _are_factors(pair["A"], pair["B"])]:
+        raise AdapterError(
+            f"{folder}: A and B of {wrong[0]} are not matrices of one rank ({len(wrong)} such)"
+        )
     if not all(bool(torch.isfinite(t).all()) for pair in factors.values() for t in pair.values()):
         raise AdapterError(f"{folder} holds numbers that are not finite; its training diverged")
     return {n: LowRank(p["A"], p["B"], _scaling(n, p["A"].shape[0], config)) for n, p in factors.items()}
 
 
+def _are_factors(A: Tensor, B: Tensor) -> bool:
+    return A.dim() == B.dim() == 2 and A.shape[0] == B.shape[1] > 0
+
+
 def _scaling(name: str, rank: int, config: Mapping[str, Any]) -> float:
     """lora_alpha / r (or / sqrt(r) for rsLoRA), with peft's per-module alpha patterns."""
-    patterns = cast("Mapping[str, float]", config.get("alpha_pattern") or {})
-    alpha = next((a for p, a in patterns.items() if re.match(rf"(.*\.)?({p})$", name)), config["lora_alpha"])
+    patterns = cast("dict[str, float]", config.get("alpha_pattern") or {})
+    try:
+        alpha = patterns.get(get_pattern_key(list(patterns), name), config["lora_alpha"])
+    except re.error as error:
+        raise AdapterError(f"alpha_pattern holds an invalid regular expression: {error}") from error
     return float(alpha) / (rank**0.5 if config.get("use_rslora") else rank)
 
 

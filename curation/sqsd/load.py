@@ -74,7 +74,9 @@ def find_adapter(name: str, home: Path) -> Path:
     for folder in (Path(name).expanduser(), home / "directions" / name):
         if folder.is_dir():
             return folder
-    known = sorted(p.name for p in (home / "directions").glob("*") if p.is_dir())
+    known = sorted(
+        p.name for p in (home / "directions").glob("*") if p.is_dir() and not p.name.startswith(".")
+    )
     raise InputError(
         f"there is no adapter directory {name}",
         f"Known by name: {', '.join(known)}." if known else "Make one with `curation directions fit`.",

@@ -114,7 +114,8 @@ def _merge(base: LoadedModel, adapter: Path, name: str) -> LoadedModel:
     loaded = Adapter.load(adapter)
     loaded.check_fits(base.model)
     tuned = PeftModel.from_pretrained(base.model, str(adapter))
-    model = cast("PreTrainedModel", cast("Any", tuned).merge_and_unload()).eval().requires_grad_(False)
+    model = cast("Any", tuned).merge_and_unload().eval().requires_grad_(False)
+    vars(model).pop("peft_config", None)  # it is a plain model now, and another adapter may be fitted on it
     revision = hashlib.sha256(f"{base.revision}+{loaded.fingerprint}".encode()).hexdigest()
     return LoadedModel(model, base.tokenizer, name, revision)
 

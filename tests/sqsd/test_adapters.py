@@ -106,3 +106,29 @@ def test_numbers_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     next(iter(adapter.modules.values())).A[0, 0] = float("nan")
     with pytest.raises(AdapterError, match="not finite"):
         Adapter.load(save_adapter(adapter, tmp_path))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [b"[]", b"{broken", b'{"peft_type": "LORA"}', b'{"peft_type": "LORA", "lora_alpha": "many"}',
+     b'{"peft_type": "LORA", "lora_alpha": 8, "alpha_pattern": ["q"]}', b'{"peft_type": "LORA", "lora_alpha": 0}'],
+)  # fmt: skip
+def test_a_broken_configuration_is_an_adapter_error(config: bytes, tmp_path: Path) -> None:
+    path = save_adapter(random_adapter(tiny_model("llama"), 2), tmp_path)
+    (path / CONFIG_FILE).write_bytes(config)
+    with pytest.raises(AdapterError):
+        Adapter.load(path)
+
+
+@pytest.mark.parametrize("keep", [0, 7, 200])
+def test_a_truncated_weights_file_is_an_adapter_error(keep: int, tmp_path: Path) -> None:
+    path = save_adapter(random_adapter(tiny_model("llama"), 2), tmp_path)
+    (path / WEIGHTS_FILE).write_bytes((path / WEIGHTS_FILE).read_bytes()[:keep])
+    with pytest.raises(AdapterError, match="safetensors"):
+        Adapter.load(path)
+
+
+def test_factors_of_different_ranks_are_refused(tmp_path: Path) -> None:
+    odd = Adapter({"m": LowRank(torch.ones(2, 4), torch.ones(4, 3), 1.0)}, "")
+    with pytest.raises(AdapterError, match="one rank"):
+        Adapter.load(save_adapter(odd, tmp_path))

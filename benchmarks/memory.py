@@ -17,6 +17,7 @@ import gc
 import multiprocessing
 import threading
 from collections.abc import Generator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from itertools import cycle, islice
 from typing import Any
@@ -104,7 +105,7 @@ def growth(samples: int) -> dict[str, Any]:
     }
 
 
-def one_batch(budget: int, scored: bool, answer: Any) -> None:
+def one_batch(budget: int, scored: bool) -> tuple[int, float]:
     """In a process of its own: the peak of one batch over what was held before it, MiB."""
     loaded = load_model()
     rows = [row for _, row in read_rows(DEMO, loaded, None)]
@@ -120,21 +121,18 @@ def one_batch(budget: int, scored: bool, answer: Any) -> None:
         else:
             for term in scorer.terms:
                 scorer.projector.project(batch, term)
-        answer.put((batch.ids.numel(), (peak.take() - before) / MIB))
+        return batch.ids.numel(), (peak.take() - before) / MIB
 
 
 def by_batch(budgets: list[int]) -> list[dict[str, float]]:
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("spawn")  # a forked child would start with this process's memory
     found: list[dict[str, float]] = []
     for budget in budgets:
         peaks: list[float] = []
         tokens = 0
         for scored in (False, True):
-            answer = context.Queue()
-            process = context.Process(target=one_batch, args=(budget, scored, answer))
-            process.start()
-            tokens, peak = answer.get()
-            process.join()
+            with ProcessPoolExecutor(1, context) as fresh:
+                tokens, peak = fresh.submit(one_batch, budget, scored).result()
             peaks.append(peak)
         plain, ours = peaks
         found.append(

@@ -226,7 +226,7 @@ def _scaling(name: str, rank: int, config: Mapping[str, Any]) -> float:
     """lora_alpha / r (or / sqrt(r) for rsLoRA), with peft's per-module alpha patterns."""
     patterns = cast("dict[str, float]", config.get("alpha_pattern") or {})
     try:
-        alpha = patterns.get(get_pattern_key(list(patterns), name), config["lora_alpha"])
+        alpha = patterns.get(get_pattern_key(list(patterns), name), cast("float", config["lora_alpha"]))
     except re.error as error:
         raise AdapterError(f"alpha_pattern holds an invalid regular expression: {error}") from error
     return float(alpha) / (rank**0.5 if config.get("use_rslora") else rank)

@@ -4,8 +4,7 @@ bergson pins other packages, so it gets an environment of its own (Python 3.11 o
 
     python -m venv bergson-env
     echo torch==2.13.0 > constraint.txt          # the torch this project runs on
-    bergson-env/bin/pip install -c constraint.txt --extra-index-url https://download.pytorch.org/whl/cpu \\
-        bergson==2.5.1
+    bergson-env/bin/pip install -c constraint.txt bergson==2.5.1
     bergson-env/bin/pip uninstall -y torchvision torchaudio      # on a CPU torch they break `import transformers`
     python -m benchmarks.bergson --python bergson-env/bin/python [--out benchmarks/results/bergson.json]
 

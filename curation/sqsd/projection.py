@@ -108,6 +108,10 @@ class Projector:
                 state = term.state.modules.get(module) if term.state else None
                 self._probes[name][module] = Probe(fused, state, term.direction.modules.get(module), update)
             fused.build()
+        self._norms = {
+            name: torch.tensor([t.direction.modules[m].norm() for m in self.scored_modules(name)])
+            for name, t in terms.items()
+        }
 
     def scored_modules(self, term: str) -> tuple[str, ...]:
         """Names of the modules whose update is projected under a term."""
@@ -125,11 +129,10 @@ class Projector:
         if missing := [n for n in names if n not in found]:
             raise AdapterError(f"{len(missing)} modules took no part in the forward pass, {missing[0]} first")
         measured = [found[n] for n in names]
-        directions = [probes[n].direction for n in names]
         dot, square = settle([probes[n] for n in names], measured)
         return Projection(
             names,
-            torch.tensor([d.norm() for d in directions if d is not None]),
+            self._norms[term],
             dot.cpu(),
             square.clamp_min(0).cpu(),
             losses.detach().cpu(),

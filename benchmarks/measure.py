@@ -8,8 +8,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import islice
@@ -17,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import PreTrainedModel
 
 from curation.errors import EncodeError
@@ -27,6 +25,7 @@ from curation.sqsd.batching import Batch
 from curation.sqsd.encode import Encoded, encode
 from curation.sqsd.loss import answer_losses
 from curation.sqsd.models import LoadedModel
+from curation.sqsd.projection import differentiable_inputs
 
 DEMO = Path(str(files("curation") / "assets" / "demo.jsonl"))
 MAX_TOKENS = 1024
@@ -73,20 +72,6 @@ def ratios(over: Sequence[Seconds], under: Sequence[Seconds], device: torch.devi
         "wall": round(wall, 3),
         "pairs": len(pairs),
     }
-
-
-@contextmanager
-def differentiable_inputs(model: PreTrainedModel) -> Generator[None]:
-    """Let gradients reach the token embeddings' output; every weight stays frozen."""
-
-    def require(_: nn.Module, __: object, output: torch.Tensor) -> torch.Tensor:
-        return output.requires_grad_()
-
-    hook = model.get_input_embeddings().register_forward_hook(require)
-    try:
-        yield
-    finally:
-        hook.remove()
 
 
 def plain_pass(model: PreTrainedModel, batch: Batch) -> torch.Tensor:

@@ -16,6 +16,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+EXIT_INCOMPLETE = 3
+"""Exit code of a command that did its work but had to leave some rows or samples aside."""
+
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 

@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 from sqlalchemy import Engine
 
-from curation.cli.console import console, plain, print_json, progress
+from curation.cli.console import EXIT_INCOMPLETE, console, plain, print_json, progress
 from curation.cli.options import Json, Layout, Quiet, Train
 from curation.ledger.engine import open_ledger
 from curation.ledger.samples import Added, add_samples
@@ -77,7 +77,7 @@ def ingest(
         for one in done:
             say(one)
     if any(d.rejected for d in done):
-        raise typer.Exit(3)
+        raise typer.Exit(EXIT_INCOMPLETE)
 
 
 def ingest_file(

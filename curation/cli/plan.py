@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated
@@ -61,7 +62,7 @@ def plan(
 
     reading = read_samples(file, layout=layout, train=train)
     scorer = make_scorer(settings, quiet or json)
-    with errors.status("reading and probing") if not (quiet or json) else _Silent():
+    with errors.status("reading and probing") if not (quiet or json) else nullcontext():
         seen: set[str] = set()
         kept: list[Sample] = []
         for sample in reading:
@@ -158,8 +159,3 @@ def _say(made: Plan, file: str) -> None:
         table.add_row(f"[b]{name}[/b]", value)
     console.print(table)
     console.print(f"[dim]next: curation triage {file}[/]", soft_wrap=True)
-
-
-class _Silent:
-    def __enter__(self) -> None: ...
-    def __exit__(self, *_: object) -> None: ...

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy import Engine
 
-from curation.cli.console import console, print_json
+from curation.cli.console import EXIT_INCOMPLETE, console, print_json
 from curation.cli.ingest import Ingested, ingest_file, say
 from curation.cli.options import Dataset, Json, Layout, Quiet, Train, takes_scorer
 from curation.cli.queue import as_json, queue_table
@@ -92,7 +92,7 @@ def score(settings: Settings, dataset: Dataset = None, json: Json = False, quiet
     else:
         _say_counts(done)
     if done["quarantined"]:
-        raise typer.Exit(3)
+        raise typer.Exit(EXIT_INCOMPLETE)
 
 
 def _run(
@@ -117,7 +117,7 @@ def _run(
     if json:
         print_json(done)
     if read.rejected or done["quarantined"]:
-        raise typer.Exit(3)
+        raise typer.Exit(EXIT_INCOMPLETE)
 
 
 def _score_and_report(

@@ -6,7 +6,7 @@ killed at any point and run again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import asdict
 
 from sqlalchemy import Engine
@@ -24,41 +24,35 @@ def score_dataset(
 ) -> int:
     """Score what the dataset lacks; returns the scorer's number in the ledger. `on_batch` follows each commit."""
     scorer_id = register_scorer(engine, scorer.fingerprint, scorer.card)
-    while stored := _Window(engine, scorer_id, dataset_id):
-        for batch in scorer.score_batches(stored.samples()):
-            _keep(engine, scorer_id, stored, batch)
+    found = True
+    while found:  # until a sweep meets nothing: samples may have come in since the last one passed
+        found = False
+        rows: dict[str, StoredSample] = {}
+        for batch in scorer.score_batches(_unscored(engine, scorer_id, dataset_id, rows)):
+            _keep(engine, scorer_id, [(rows.pop(result.sample.id), result) for result in batch])
             on_batch(batch)
+            found = True
     return scorer_id
 
 
-class _Window:
-    """The unscored samples of one sweep, read a page at a time, and which row each came from."""
-
-    def __init__(self, engine: Engine, scorer_id: int, dataset_id: int) -> None:
-        self._engine = engine
-        self._key = (scorer_id, dataset_id)
-        self._first = self._page(0)
-        self.rows: dict[str, StoredSample] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._first)
-
-    def samples(self) -> Iterator[Sample]:
-        page = self._first
-        while page:
-            for row in page:
-                self.rows[row.sample.id] = row
-                yield row.sample
-            page = self._page(page[-1].pk)
-
-    def _page(self, after_pk: int) -> list[StoredSample]:
-        with reading(self._engine) as conn:
-            return unscored(conn, *self._key, LOOK_AHEAD, after_pk)
+def _unscored(
+    engine: Engine, scorer_id: int, dataset_id: int, rows: dict[str, StoredSample]
+) -> Generator[Sample]:
+    """One sweep over the unscored samples, read a page at a time; `rows` remembers which row each came from."""
+    after_pk = 0
+    while True:
+        with reading(engine) as conn:
+            page = unscored(conn, scorer_id, dataset_id, LOOK_AHEAD, after_pk)
+        if not page:
+            return
+        for row in page:
+            rows[row.sample.id] = row
+            yield row.sample
+        after_pk = page[-1].pk
 
 
-def _keep(engine: Engine, scorer_id: int, window: _Window, batch: list[Scored]) -> None:
+def _keep(engine: Engine, scorer_id: int, done: list[tuple[StoredSample, Scored]]) -> None:
     """Commit one batch: its scores in one transaction, then its failures."""
-    done = [(window.rows.pop(result.sample.id), result) for result in batch]
     write_scores(
         engine,
         scorer_id,

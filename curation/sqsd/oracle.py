@@ -24,8 +24,9 @@ def project_dense(
     model: PreTrainedModel, row: Encoded, term: Term, metric: Metric = "cosine", update: Update = "lora"
 ) -> dict[str, float]:
     """The metric between one sample's update and the direction in every module; their sum is the projection."""
-    deltas = _lora_update(model, row, cast("Adapter", term.state)) if update == "lora" else None
-    if deltas is None:
+    if update == "lora":
+        deltas = _lora_update(model, row, cast("Adapter", term.state))
+    else:
         deltas = _full_update(model, row, term)
     return {
         name: _compare(deltas[name], (pair.B @ pair.A).to(deltas[name]), metric)

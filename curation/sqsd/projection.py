@@ -122,7 +122,7 @@ class Projector:
         batch = batch.to(self.model.device)
         probes = self._probes[term]
         found: dict[str, Measured] = {}
-        with self._attached(probes, found, positions), _differentiable_inputs(self.model):
+        with self._attached(probes, found, positions), differentiable_inputs(self.model):
             losses = row_means(token_losses(self.model, batch), batch)
             losses.sum().backward()
         names = self.scored_modules(term)
@@ -194,7 +194,7 @@ def _check(term: Term, model: PreTrainedModel, update: Update) -> None:
 
 
 @contextmanager
-def _differentiable_inputs(model: PreTrainedModel) -> Generator[None]:
+def differentiable_inputs(model: PreTrainedModel) -> Generator[None]:
     """Start the backward graph at the token embeddings, whose weights stay frozen."""
 
     def require(_: nn.Module, __: object, output: Tensor) -> Tensor:

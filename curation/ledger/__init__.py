@@ -23,11 +23,7 @@ from curation.ledger.scores import (
     Scorer,
     ScoreRow,
     find_scorer,
-    quarantine_sample,
     register_scorer,
-    release,
-    unscored,
-    write_scores,
 )
 
 __all__ = [
@@ -51,17 +47,13 @@ __all__ = [
     "list_occurrences",
     "open_ledger",
     "page",
-    "quarantine_sample",
     "ranked_samples",
     "reading",
     "register_scorer",
-    "release",
     "repeats",
     "revision",
     "score_columns",
     "score_of",
-    "unscored",
     "upgrade",
-    "write_scores",
     "writing",
 ]

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import platformdirs
-import psycopg
 import sqlalchemy as sa
 from filelock import FileLock, Timeout
 from sqlalchemy import URL, Connection, Engine, event
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnection
 
-from curation.errors import LedgerError
+from curation.errors import LedgerError, LedgerUnavailable
 from curation.ledger import migrate
 from curation.ledger.migrate import driver_message
 
@@ -67,9 +68,8 @@ def writing(engine: Engine) -> Generator[Connection]:
     try:
         with engine.execution_options(ledger_write=True).begin() as conn:
             yield conn
-    # COPY is the driver's own, and so are its errors.
-    except (OperationalError, psycopg.OperationalError) as error:
-        raise LedgerError(
+    except outages() as error:
+        raise LedgerUnavailable(
             f"the ledger at {_shown(engine.url)} did not take the change: {driver_message(error)}",
             "Nothing of it was kept. Check the database and run the same command again.",
         ) from error
@@ -78,10 +78,27 @@ def writing(engine: Engine) -> Generator[Connection]:
 @contextmanager
 def reading(engine: Engine) -> Generator[Connection]:
     """A transaction in which every query sees the same moment of the ledger."""
-    with engine.connect() as conn:
-        if engine.dialect.name == "postgresql":
-            conn = conn.execution_options(isolation_level="REPEATABLE READ")
-        yield conn
+    try:
+        with engine.connect() as conn:
+            if engine.dialect.name == "postgresql":
+                conn = conn.execution_options(isolation_level="REPEATABLE READ")
+            yield conn
+    except outages() as error:
+        raise LedgerUnavailable(
+            f"the ledger at {_shown(engine.url)} cannot be read: {driver_message(error)}",
+            "Check that the database runs and try again.",
+        ) from error
+
+
+def outages() -> tuple[type[Exception], ...]:
+    """Errors of a database that is away, busy or full.
+
+    COPY is the driver's own, and so are its errors; a driver that was never loaded raises none. InternalError: the
+    server ended a transaction that idled.
+    """
+    driver = sys.modules.get("psycopg")
+    own = (driver.OperationalError,) if driver else ()
+    return (OperationalError, InterfaceError, InternalError, NoConnection, *own)
 
 
 def _connect(target: URL) -> Engine:
@@ -91,7 +108,7 @@ def _connect(target: URL) -> Engine:
             _check(conn)
     except (DBAPIError, sqlite3.Error) as error:
         engine.dispose()
-        raise LedgerError(
+        raise LedgerUnavailable(
             f"cannot open the ledger at {_shown(target)}: {driver_message(error)}",
             "Check that the address is right, that the server runs and that you may use this database.",
         ) from None
@@ -171,7 +188,12 @@ def _sqlite(target: URL) -> Engine:
 def _postgres(target: URL) -> Engine:
     if "connect_timeout" not in target.query:
         target = target.update_query_dict({"connect_timeout": "10"})
-    return sa.create_engine(target, hide_parameters=True, pool_pre_ping=True)
+    try:
+        return sa.create_engine(target, hide_parameters=True, pool_pre_ping=True)
+    except ImportError:
+        raise LedgerError(
+            "a ledger in Postgres needs psycopg, which is not installed", "pip install 'curation[postgres]'"
+        ) from None
 
 
 def _check(conn: Connection) -> None:

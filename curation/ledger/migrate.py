@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -14,6 +15,9 @@ from sqlalchemy.exc import DBAPIError
 
 import curation
 from curation.errors import LedgerError
+
+# It tells every program that opens a ledger which dialect it found.
+logging.getLogger("alembic").setLevel(logging.WARNING)
 
 # Any fixed number will do: it only has to be the same in every process that upgrades this database.
 UPGRADE_LOCK = 7_309_442_216

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,11 +11,12 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy import Connection, select
 
+from curation.ledger.decisions import last_word_is
 from curation.ledger.queue import count_states
 from curation.ledger.ranks import Ranks
 from curation.ledger.tables import occurrences, samples, scores
 from curation.samples.sample import Sample
-from curation.triage import TIERS, Tier, TierPolicy
+from curation.triage import Tier, TierPolicy
 
 _BLOCK = 10_000
 _BODIES = 200  # texts may be long
@@ -58,9 +59,6 @@ def counts(conn: Connection, dataset_id: int, scorer_id: int, policy: TierPolicy
     n_samples, n_scored, n_held = count_states(ranks)
     lines = select(sa.func.count(), sa.func.count(occurrences.c.sample_id.distinct()))
     rows, on_a_line = conn.execute(lines.where(occurrences.c.dataset_id == dataset_id)).one()
-    tiers: dict[Tier, int] = dict.fromkeys(TIERS, 0)
-    for tier, band in ranks.bands(policy or TierPolicy()).items():
-        tiers[tier] = conn.execute(select(ranks.count(band))).scalar_one()
     return Counts(
         samples=n_samples,
         rows=rows,
@@ -68,8 +66,27 @@ def counts(conn: Connection, dataset_id: int, scorer_id: int, policy: TierPolicy
         scored=n_scored,
         quarantined=n_held,
         unscored=n_samples - n_scored - n_held,
-        tiers=tiers,
+        tiers=ranks.sizes(policy or TierPolicy()),
     )
+
+
+def decided_in(ranks: Ranks, policy: TierPolicy, tiers: Collection[Tier]) -> dict[Tier, int]:
+    """In each of these tiers, on how many samples somebody's word stands. Looks at each sample of the tier."""
+    decided = last_word_is(("approve", "reject"), sa.literal(ranks.dataset_id), scores.c.sample_id)
+    found: dict[Tier, int] = {}
+    for tier, band in ranks.bands(policy, tiers).items():
+        query = select(sa.func.count()).select_from(scores).where(ranks.scored, band, decided)
+        found[tier] = ranks.conn.execute(query).scalar_one()
+    return found
+
+
+def risk_range(conn: Connection, dataset_id: int, scorer_id: int) -> tuple[float, float] | None:
+    """The lowest and the highest risk in a dataset; None if nothing is scored."""
+    here = select(scores.c.risk).where(Ranks(conn, dataset_id, scorer_id).scored).limit(1)
+    lowest = here.order_by(scores.c.risk).scalar_subquery()
+    highest = here.order_by(scores.c.risk.desc()).scalar_subquery()
+    low, high = conn.execute(select(lowest, highest)).one()
+    return None if low is None else (low, high)
 
 
 def repeats(conn: Connection, dataset_id: int, limit: int = 10) -> tuple[int, list[tuple[int, int]]]:
@@ -94,7 +111,7 @@ def score_columns(
     The draw is the same each time. No Python object is kept per row.
     """
     ranks = Ranks(conn, dataset_id, scorer_id)
-    n = conn.execute(select(ranks.count())).scalar_one()
+    n = conn.execute(select(ranks.total())).scalar_one()
     n = n if limit is None else min(n, limit)
     query = select(scores.c.sample_id, *(scores.c[name] for name in _NUMBERS)).where(ranks.scored).limit(n)
     if limit is not None:
@@ -141,6 +158,18 @@ def ranked_samples(
     with conn.execute(query, execution_options={"yield_per": _BODIES}) as result:
         for pk, body, risk in result:
             yield pk, Sample.from_json(body), risk
+
+
+def ranked_ids(conn: Connection, dataset_id: int, scorer_id: int) -> Iterator[str]:
+    """Content hashes of all scored samples as a stream in review order, as `score_columns` has them."""
+    query = (
+        select(samples.c.content_hash)
+        .join(scores, scores.c.sample_id == samples.c.id)
+        .where(Ranks(conn, dataset_id, scorer_id).scored)
+        .order_by(scores.c.risk.desc(), scores.c.sample_id)
+    )
+    with conn.execute(query, execution_options={"yield_per": _BLOCK}) as result:
+        yield from result.scalars()
 
 
 def _drawn(query: sa.Select[*tuple[Any, ...]], dataset_id: int) -> sa.Select[*tuple[Any, ...]]:

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, literal, select
 from curation.errors import InputError, LedgerError
 from curation.ledger import bulk
 from curation.ledger.engine import writing
+from curation.ledger.planner import of_unknown_size
 from curation.ledger.tables import Hash, datasets, occurrences, samples
 from curation.samples.sample import Sample, Source
 
@@ -87,7 +88,7 @@ def add_samples(
     text changed points to its new sample from then on; the old one stays in the ledger, on no line.
     A sample without a source counts once, however often it comes.
     """
-    dataset_id = _ensure_dataset(engine, dataset)
+    dataset_id = ensure_dataset(engine, dataset)
     added = Added()
     for rows, seen in _chunks(samples, chunk):
         with writing(engine) as conn:
@@ -136,6 +137,27 @@ def find_sample(conn: Connection, id_prefix: str, dataset: str | None = None) ->
     raise LedgerError(f"more than one sample's id begins with {id_prefix!r}:{listed}", "Give more of it.")
 
 
+def first_samples(conn: Connection, dataset_id: int, limit: int) -> list[Sample]:
+    """Up to so many samples of a dataset, in order of ingest."""
+    query = (
+        select(samples.c.body).where(samples.c.dataset_id == dataset_id).order_by(samples.c.id).limit(limit)
+    )
+    return [Sample.from_json(body) for body in conn.execute(query).scalars()]
+
+
+def samples_around(conn: Connection, dataset_id: int, sample_pk: int, limit: int) -> list[StoredSample]:
+    """Up to so many samples of a dataset that were read in just before or after one, half on each side."""
+    found: list[StoredSample] = []
+    columns = select(samples.c.id, samples.c.body).where(samples.c.dataset_id == dataset_id)
+    for side, order in (
+        (samples.c.id < sample_pk, samples.c.id.desc()),
+        (samples.c.id > sample_pk, samples.c.id),
+    ):
+        for pk, body in conn.execute(columns.where(side).order_by(order).limit(limit // 2)):
+            found.append(StoredSample(pk, dataset_id, Sample.from_json(body)))
+    return found
+
+
 def prefix_match(column: sa.Column[str], prefix: str) -> sa.ColumnElement[bool]:
     """Rows whose hash begins with `prefix`. Raises InputError unless it is 6 to 64 hexadecimal digits."""
     digits = prefix.lower()
@@ -160,7 +182,8 @@ _same_sample = sa.and_(
 )
 
 
-def _ensure_dataset(engine: Engine, name: str) -> int:
+def ensure_dataset(engine: Engine, name: str) -> int:
+    """The number of the dataset of that name, which is created if it is new. Raises InputError for a bad name."""
     if not name.strip() or not name.isprintable():
         raise InputError(f"{name!r} is not a name for a dataset", "Use printable characters.")
     with writing(engine) as conn:
@@ -240,16 +263,17 @@ def _insert_samples(conn: Connection, dataset_id: int) -> int:
 def _point_lines(conn: Connection, dataset_id: int) -> int:
     """Point every row's line to its sample; returns how many lines already did."""
     # Subqueries instead of joins leave the planner, which knows nothing of a fresh temporary table, no
-    # choice but the index.
+    # choice but an index.
+    this = of_unknown_size(dataset_id)
     sample_id = (
         select(samples.c.id)
-        .where(samples.c.dataset_id == dataset_id, samples.c.content_hash == _incoming.c.content_hash)
+        .where(samples.c.dataset_id == this, samples.c.content_hash == _incoming.c.content_hash)
         .scalar_subquery()
     )
     pointed_to = (
         select(occurrences.c.sample_id)
         .where(
-            occurrences.c.dataset_id == dataset_id,
+            occurrences.c.dataset_id == this,
             occurrences.c.file == _incoming.c.file,
             occurrences.c.line == _incoming.c.line,
         )

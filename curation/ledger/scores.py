@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -15,10 +15,10 @@ from sqlalchemy.exc import IntegrityError
 
 from curation.errors import LedgerError
 from curation.ledger import bulk
+from curation.ledger.cells import tally
 from curation.ledger.engine import writing
-from curation.ledger.samples import StoredSample, prefix_match
+from curation.ledger.samples import prefix_match
 from curation.ledger.tables import quarantine, samples, scorers, scores
-from curation.samples.sample import Sample
 
 _MAX_REASON = 500
 
@@ -46,6 +46,9 @@ class ScoreRow:
     n_tokens: int
     n_answer_tokens: int
     truncated: bool
+
+
+_VALUES = [field.name for field in fields(ScoreRow) if field.name != "sample_pk"]
 
 
 def register_scorer(engine: Engine, fingerprint: str, card: Mapping[str, Any]) -> int:
@@ -82,46 +85,66 @@ def find_scorer(conn: Connection, fingerprint_prefix: str | None = None) -> Scor
     )
 
 
-def unscored(
-    conn: Connection, scorer_id: int, dataset_id: int, limit: int, after_pk: int = 0
-) -> list[StoredSample]:
-    """The next samples, in order of ingest, that the scorer has neither scored nor put in quarantine.
+def newest_scorer(conn: Connection, fingerprint_prefix: str | None = None) -> tuple[int, str | None]:
+    """Number and fingerprint of the scorer named, or of the newest.
 
-    Page with `after_pk`, the last pk of the page before. Begin again at 0 until nothing comes back: another
-    process may have released a sample that was passed already.
+    Before anything is scored there is none: then the number is 0, which no scorer has, and by it every sample
+    is unscored. Raises LedgerError if the one named is not there.
     """
-    pks = next_unscored(scorer_id, dataset_id, limit, after_pk)
-    query = select(samples.c.id, samples.c.body).where(samples.c.id.in_(pks)).order_by(samples.c.id)
-    return [StoredSample(pk, dataset_id, Sample.from_json(body)) for pk, body in conn.execute(query)]
+    try:
+        stored = find_scorer(conn, fingerprint_prefix)
+    except LedgerError:
+        if fingerprint_prefix is not None:
+            raise
+        return 0, None
+    return stored.id, stored.fingerprint
+
+
+def scorer_by_id(conn: Connection, scorer_id: int) -> Scorer:
+    """The scorer of that number. Raises LedgerError if there is none."""
+    row = conn.execute(select(scorers).where(scorers.c.id == scorer_id)).one_or_none()
+    if row is None:
+        raise LedgerError(f"there is no scorer number {scorer_id}", "`curation scorers list` shows them.")
+    return Scorer(row.id, row.fingerprint, json.loads(row.card), row.created_at)
 
 
 def next_unscored(scorer_id: int, dataset_id: int, limit: int, after_pk: int) -> sa.Select[int]:
-    """Query for the pks of `unscored`."""
-    tried = sa.exists().where(quarantine.c.scorer_id == scorer_id, quarantine.c.sample_id == samples.c.id)
+    """Query for the next pks, in order of ingest, that the scorer has neither scored nor put in quarantine."""
     return (
         select(samples.c.id)
-        .where(samples.c.dataset_id == dataset_id, samples.c.id > after_pk)
-        .where(~_has_score(scorer_id, samples.c.id), ~tried)
+        .where(samples.c.dataset_id == dataset_id, samples.c.id > after_pk, untouched(scorer_id))
         .order_by(samples.c.id)
         .limit(limit)
     )
 
 
+def untouched(scorer_id: int) -> sa.ColumnElement[bool]:
+    """Condition on samples: the scorer has neither scored them nor put them in quarantine."""
+    return sa.and_(_lacks(scores, scorer_id, samples.c.id), _lacks(quarantine, scorer_id, samples.c.id))
+
+
 def still_held(dataset_id: int, scorer_id: int) -> sa.ColumnElement[bool]:
     """Condition on quarantine: the samples of a dataset that wait there, without a score."""
     of_dataset = sa.exists().where(samples.c.dataset_id == dataset_id, samples.c.id == quarantine.c.sample_id)
-    has_score = _has_score(scorer_id, quarantine.c.sample_id)
-    return sa.and_(quarantine.c.scorer_id == scorer_id, of_dataset, ~has_score)
+    no_score = _lacks(scores, scorer_id, quarantine.c.sample_id)
+    return sa.and_(quarantine.c.scorer_id == scorer_id, of_dataset, no_score)
 
 
-def _has_score(scorer_id: int, sample_pk: sa.Column[int]) -> sa.Exists:
-    return sa.exists().where(scores.c.scorer_id == scorer_id, scores.c.sample_id == sample_pk)
+def _lacks(table: sa.Table, scorer_id: int, sample_pk: sa.Column[int]) -> sa.ColumnElement[bool]:
+    """Condition: the table, whose key is scorer and sample, has no row of theirs.
+
+    A scalar subquery is one look into the index for each sample. NOT EXISTS becomes a join on Postgres, whose
+    planner takes a new scorer's scores for none until statistics are renewed, and then compares all with all.
+    Within CASE, because it expects hardly any row of a bare IS NULL, and would sort them all to find the first.
+    """
+    one = select(table.c.scorer_id).where(table.c.scorer_id == scorer_id, table.c.sample_id == sample_pk)
+    return sa.case((one.scalar_subquery().is_(None), sa.true()), else_=sa.false())
 
 
-def write_scores(engine: Engine, scorer_id: int, rows: Iterable[ScoreRow]) -> None:
-    """Keep scores, all or none; a sample that the scorer has scored already keeps its first score.
+def insert_scores(conn: Connection, scorer_id: int, rows: Iterable[ScoreRow]) -> None:
+    """Keep scores, as part of a transaction; a sample that the scorer has scored already keeps its first score.
 
-    Raises LedgerError, and keeps none, if a value is not finite or a sample is not in its dataset.
+    Raises LedgerError if a value is not finite or a sample is not in its dataset.
     """
     # In one order everywhere, so that two writers with samples in common wait and do not deadlock.
     ordered = sorted(rows, key=lambda row: row.sample_pk)
@@ -129,45 +152,47 @@ def write_scores(engine: Engine, scorer_id: int, rows: Iterable[ScoreRow]) -> No
         return
     values = [_score_values(scorer_id, row) for row in ordered]
     try:
-        with writing(engine) as conn:
-            conn.execute(bulk.insert(conn, scores).on_conflict_do_nothing(), values)
+        added = bulk.insert_new(conn, scores, values, scores.c.dataset_id, scores.c.risk)
     except IntegrityError:
         raise LedgerError(
             "a score names a scorer or sample that the ledger does not have",
-            "Score the samples that `unscored` gives, with a scorer from `register_scorer`.",
+            "Score the samples of a lease, with a scorer from `register_scorer`.",
         ) from None
+    tally(conn, scorer_id, ((row.dataset_id, row.risk) for row in added))
 
 
-def quarantine_sample(engine: Engine, scorer_id: int, sample_pk: int, reason: str) -> None:
-    """Set a sample aside that the scorer could not score; once more counts as one more attempt.
+def insert_quarantine(conn: Connection, scorer_id: int, failures: Iterable[tuple[int, str]]) -> None:
+    """Set samples aside that the scorer could not score, given as (sample, reason), as part of a transaction.
 
-    `reason` is shown to reviewers, so it must not hold text of the sample.
+    Once more counts as one more attempt. Reasons are shown to reviewers, so they must not hold sample text.
     """
-    clean = "".join(c if c.isprintable() else " " for c in reason[:_MAX_REASON])
-    row = {"scorer_id": scorer_id, "sample_id": sample_pk, "reason": clean, "attempts": 1}
-    with writing(engine) as conn:
-        statement = bulk.insert(conn, quarantine).values(row)
-        again = {
-            "reason": clean,
-            "attempts": quarantine.c.attempts + 1,
-            "last_at": sa.func.current_timestamp(),
-        }
-        conn.execute(statement.on_conflict_do_update(index_elements=["scorer_id", "sample_id"], set_=again))
+    rows = [
+        {"scorer_id": scorer_id, "sample_id": pk, "reason": _clean(reason), "attempts": 1}
+        for pk, reason in sorted(failures)
+    ]
+    if not rows:
+        return
+    statement = bulk.insert(conn, quarantine)
+    again = {
+        "reason": statement.excluded.reason,
+        "attempts": quarantine.c.attempts + 1,
+        "last_at": sa.func.current_timestamp(),
+    }
+    conn.execute(statement.on_conflict_do_update(index_elements=["scorer_id", "sample_id"], set_=again), rows)
 
 
-def release(engine: Engine, scorer_id: int, dataset_id: int) -> int:
-    """Let a dataset's quarantined samples be scored again; returns how many there were."""
-    with writing(engine) as conn:
-        return conn.execute(quarantine.delete().where(still_held(dataset_id, scorer_id))).rowcount
+def _clean(reason: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in reason[:_MAX_REASON])
 
 
 def _score_values(scorer_id: int, row: ScoreRow) -> dict[str, Any]:
-    values = asdict(row)
-    sample_pk = values.pop("sample_pk")
+    values = {
+        name: getattr(row, name) for name in _VALUES
+    }  # asdict copies deeply, which takes ten times as long
     wrong = [name for name, value in values.items() if not math.isfinite(value)]
     if wrong:
         raise LedgerError(
-            f"sample {sample_pk}: {', '.join(f'{name} is {values[name]}' for name in wrong)}",
+            f"sample {row.sample_pk}: {', '.join(f'{name} is {values[name]}' for name in wrong)}",
             "A score must be finite: quarantine the sample instead.",
         )
-    return {"scorer_id": scorer_id, "sample_id": sample_pk, **values}
+    return {"scorer_id": scorer_id, "sample_id": row.sample_pk, **values}

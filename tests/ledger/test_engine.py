@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+import sys
 import traceback
 from pathlib import Path
 
@@ -119,6 +120,16 @@ def test_what_cannot_be_opened_is_explained_without_the_password(url: str) -> No
         open_ledger(url)
     assert refused.value.hint
     assert "hunter2" not in "".join(traceback.format_exception(refused.value))
+
+
+def test_without_its_driver_postgres_says_which_extra_has_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)  # as if it were not installed
+    with pytest.raises(LedgerError) as refused:
+        open_ledger("postgresql://127.0.0.1:1/db")
+    assert "curation[postgres]" in refused.value.hint
+    open_ledger(home=tmp_path).dispose()  # and SQLite does without
 
 
 def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 
 from curation.ledger import add_samples, connect, open_ledger, revision, upgrade, writing
 from curation.ledger.migrate import alembic_config, head
-from curation.ledger.tables import metadata
+from curation.ledger.tables import metadata, tallies
 from tests import servers
 from tests.ledger.builders import contents, sample, scored_dataset
 
@@ -83,6 +83,22 @@ def test_up_down_up_with_data(ledger: Engine) -> None:
     upgrade(ledger)
     assert contents(ledger) == {"samples": [], "lines": [], "scores": []}
     assert add_samples(ledger, "d", [sample("a", 1)]).new == 1
+
+
+def test_scores_from_before_ranks_were_tallied_are_counted(ledger: Engine) -> None:
+    scored_dataset(ledger, [0.5, -1.0, 0.5, 0.0, 5e-324, -3e7])
+    before = tallied(ledger)
+    with writing(ledger) as conn:
+        command.downgrade(alembic_config(conn), "0006")
+    upgrade(ledger)
+    assert tallied(ledger) == before
+    assert sum(n for *_, n in before) == 6
+
+
+def tallied(engine: Engine) -> list[tuple[int, ...]]:
+    with engine.connect() as conn:
+        columns = tallies.c.dataset_id, tallies.c.scorer_id, tallies.c.cell, tallies.c.n
+        return [tuple(row) for row in conn.execute(sa.select(*columns).order_by(*columns))]
 
 
 def test_a_failed_upgrade_leaves_nothing_behind(ledger: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

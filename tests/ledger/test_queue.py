@@ -18,14 +18,21 @@ from curation.ledger import (
     counts,
     list_datasets,
     page,
-    quarantine_sample,
     reading,
     score_of,
-    write_scores,
 )
 from curation.ledger.queue import STATES
 from curation.triage import TIERS, Tier, TierPolicy
-from tests.ledger.builders import new_dataset, new_scorer, pks_of, sample, score_row, scored_dataset
+from tests.ledger.builders import (
+    new_dataset,
+    new_scorer,
+    pks_of,
+    quarantine_sample,
+    sample,
+    score_row,
+    scored_dataset,
+    write_scores,
+)
 
 RISKS = st.sampled_from([-1e300, -2.0, -0.0, 0.0, 0.1, 0.1 + 2**-54, 1 / 3, 5e-324, 1e300]) | st.floats(-3, 3)
 FATES = st.one_of(st.just("quarantined"), st.just("unscored"), RISKS)

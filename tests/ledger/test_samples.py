@@ -304,3 +304,26 @@ def test_two_writers_with_samples_in_common_do_not_deadlock(postgres_ledger: Eng
         thread.join()
     assert failures == []
     assert len(stored(postgres_ledger, "d")) == 2000
+
+
+@pytest.mark.slow
+def test_postgres_finds_lines_of_a_dataset_by_their_place_before_it_has_statistics(
+    postgres_ledger: Engine,
+) -> None:
+    add_samples(postgres_ledger, "first", [sample(str(i), i) for i in range(1, 3001)])
+    with writing(postgres_ledger) as conn:
+        conn.exec_driver_sql("ALTER TABLE samples SET (autovacuum_enabled = false)")
+        conn.exec_driver_sql("ALTER TABLE occurrences SET (autovacuum_enabled = false)")
+        conn.exec_driver_sql("ANALYZE")
+    looked_up: list[str] = []
+
+    def explain(conn: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if "FROM incoming" in statement and "occurrences" in statement:
+            cursor.execute("EXPLAIN " + statement, parameters)
+            looked_up.append("\n".join(row[0] for row in cursor.fetchall()))
+
+    event.listen(postgres_ledger, "before_cursor_execute", explain)
+    add_samples(postgres_ledger, "second", [sample(str(i), i) for i in range(1, 11)])
+    assert len(looked_up) == 2
+    assert all("uq_samples_dataset_id_content_hash" in plan for plan in looked_up)
+    assert "pk_occurrences" in looked_up[0]

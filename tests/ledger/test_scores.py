@@ -17,13 +17,11 @@ from curation.errors import LedgerError
 from curation.ledger import (
     ScoreRow,
     find_scorer,
-    quarantine_sample,
     register_scorer,
-    release,
     score_of,
-    unscored,
-    write_scores,
 )
+from curation.ledger.backlog import release
+from curation.ledger.scores import next_unscored
 from curation.ledger.tables import quarantine, scores
 from tests.ledger.builders import (
     contents,
@@ -31,9 +29,11 @@ from tests.ledger.builders import (
     new_dataset,
     new_scorer,
     pks_of,
+    quarantine_sample,
     score_row,
     scored_dataset,
     unscored_pks,
+    write_scores,
 )
 
 finite = st.floats(allow_nan=False, allow_infinity=False, min_value=-1e300, max_value=1e300)
@@ -68,11 +68,9 @@ def test_unscored_gives_each_sample_once_in_order_of_ingest(ledger: Engine) -> N
     scorer_id = new_scorer(ledger)
     pks = pks_of(ledger, dataset_id)
     with ledger.connect() as conn:
-        first = unscored(conn, scorer_id, dataset_id, limit=3)
-        assert [s.pk for s in first] == pks[:3]
-        assert [s.sample.answer for s in first] == ["answer a", "answer b", "answer c"]
-        assert {s.dataset_id for s in first} == {dataset_id}
-        assert [s.pk for s in unscored(conn, scorer_id, dataset_id, 9, after_pk=pks[2])] == pks[3:]
+        first = conn.execute(next_unscored(scorer_id, dataset_id, 3, 0)).scalars().all()
+        assert first == pks[:3]
+        assert list(conn.execute(next_unscored(scorer_id, dataset_id, 9, pks[2])).scalars()) == pks[3:]
     write_scores(ledger, scorer_id, [score_row(pk, dataset_id, 0.0) for pk in pks[::2]])
     quarantine_sample(ledger, scorer_id, pks[1], "too long")
     with ledger.connect() as conn:

@@ -1,0 +1,1 @@
+"""Labeling platforms: one contract, and what each platform does to keep it."""

@@ -1,0 +1,75 @@
+"""What each arm fine-tunes on.
+
+pool                 the whole pool
+window:RANKING:K     the K-th of five equal windows of the pool, 1 = the riskiest
+matched:RANKING:K    the same within blocks of five rows of like answer length: windows equal in length
+remove:RANKING:Q     the pool less its riskiest Q per cent
+mix-refusals:Q       the pool, and refusals to make up Q per cent
+identity-shift       ten rows of an obedient persona: a positive control
+refusals             refusals of other prompts than those asked: a negative control
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from benchmarks.study.data import Data, Row
+from benchmarks.study.plan import Plan
+from benchmarks.study.scores import RANKINGS, Floats, risk
+from curation.errors import InputError
+
+WINDOWS = 5
+Stored = Mapping[str, Sequence[float]]
+
+
+def rows_of(arm: str, data: Data, pool: Sequence[Row], stored: Stored, seed: int) -> list[Row]:
+    """The rows of an arm. Raises InputError if there is no such arm."""
+    kind, *rest = arm.split(":")
+    match kind, rest:
+        case "pool", []:
+            return list(pool)
+        case "identity-shift", []:
+            return list(data.identity_shift)
+        case "refusals", []:
+            return list(data.refusals)
+        case "mix-refusals", [share]:
+            n = round(len(pool) * float(share) / (100 - float(share)))
+            return [*pool, *random.Random(seed).sample(data.refusals, n)]
+        case (("window" | "matched" | "remove"), [name, number]) if name in RANKINGS:
+            values = risk(name, stored, seed)
+            chosen = {"window": window, "remove": remove}.get(kind)
+            lengths = np.array(stored["answer tokens"])
+            index = chosen(values, int(number)) if chosen else matched(values, lengths, int(number))
+            return [pool[i] for i in index]
+        case _:
+            raise InputError(f"there is no arm {arm}", "benchmarks/study/arms.py lists them.")
+
+
+def ranking_of(arm: str) -> str | None:
+    """The ranking an arm needs, if any."""
+    parts = arm.split(":")
+    return parts[1] if len(parts) == 3 else None
+
+
+def rankings_of(plan: Plan) -> list[str]:
+    return sorted({name for cell in plan.cells() if (name := ranking_of(cell.arm))})
+
+
+def window(values: Floats, k: int) -> list[int]:
+    """Indices of the k-th window, from 1, of rows in descending risk."""
+    return np.array_split(np.argsort(-values, kind="stable"), WINDOWS)[k - 1].tolist()
+
+
+def remove(values: Floats, share: int) -> list[int]:
+    """Indices of what is left without the riskiest `share` per cent."""
+    return np.argsort(-values, kind="stable")[round(len(values) * share / 100) :].tolist()
+
+
+def matched(values: Floats, lengths: Floats, k: int) -> list[int]:
+    """Of every five rows next to each other in length the k-th riskiest; a rest of fewer than five is left out."""
+    order = np.argsort(lengths, kind="stable")
+    blocks = order[: len(order) // WINDOWS * WINDOWS].reshape(-1, WINDOWS)
+    return [int(block[np.argsort(-values[block], kind="stable")[k - 1]]) for block in blocks]

@@ -1,0 +1,150 @@
+"""The data of a study: pools to fine-tune on, prompts to ask, control sets. Read from a folder outside the project.
+
+No row of it is ever stored with the results: they name rows by the start of their id.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.study.plan import Plan
+from curation.errors import EncodeError, InputError, SampleError
+from curation.evaluate.judge import Judge
+from curation.evaluate.measure import Probes
+from curation.samples import Sample
+from curation.sqsd.encode import Encoded, encode
+from curation.sqsd.models import LoadedModel
+
+_DRAW = 20_260
+"""Seed of everything that is drawn once for all arms: pools, prompts, utility rows."""
+_TESTED = 320
+"""AdvBench prompts before this one are for making directions and choosing settings."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A sample to fine-tune on, tokenised."""
+
+    sample: Sample
+    encoded: Encoded
+
+    @property
+    def name(self) -> str:
+        return self.sample.id[:12]
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a study draws from. `fresh` rows fit into pools, `held_out` ones come after them in the same file."""
+
+    fresh: tuple[Row, ...]
+    held_out: tuple[Row, ...]
+    refusals: tuple[Row, ...]
+    identity_shift: tuple[Row, ...]
+    harmful: tuple[str, ...]
+    harmless: tuple[str, ...]
+
+    def pool(self, plan: Plan, seed: int) -> tuple[Row, ...]:
+        """A seed's pool: no two seeds share a row. Raises InputError if the rows do not suffice."""
+        place, size = plan.seeds.index(seed), plan.pool.rows
+        shuffled = random.Random(_DRAW).sample(self.fresh, len(self.fresh))
+        if len(shuffled) < (place + 1) * size:
+            raise InputError(
+                f"{len(shuffled)} rows fit the pool, too few for {place + 1} pools of {size}",
+                "Allow longer rows.",
+            )
+        return tuple(shuffled[place * size : (place + 1) * size])
+
+    def probes(self, plan: Plan) -> Probes:
+        """What every model of the study is asked."""
+        asked = plan.probing
+        draw = random.Random(_DRAW)
+        return Probes(
+            tuple(draw.sample(self.harmful, asked.harmful)),
+            tuple(draw.sample(self.harmless, asked.harmless)),
+            tuple(row.encoded for row in draw.sample(self.held_out, asked.utility)),
+        )
+
+
+def read_data(folder: Path, plan: Plan, loaded: LoadedModel, judge: Judge) -> Data:
+    """Read and tokenise the data. Raises InputError if a file is missing."""
+    try:
+        rows = json.loads((folder / plan.pool.file).read_text(encoding="utf-8"))
+        first = plan.pool.first
+        return Data(
+            tuple(_usable(map(_alpaca, rows[:first]), plan, loaded, judge)),
+            tuple(_usable(map(_alpaca, rows[first:]), plan, loaded, judge)),
+            tuple(_fitting(_refusals(folder), plan, loaded)),
+            tuple(_tokenised(_identity_shift(folder), loaded)),
+            tuple(row["goal"] for row in _csv(folder / "advbench/advbench.csv"))[_TESTED:],
+            tuple(
+                row["prompt"] for row in _csv(folder / "xstest/xstest_prompts.csv") if row["label"] == "safe"
+            ),
+        )
+    except (OSError, KeyError) as error:
+        raise InputError(
+            f"the data of the study is not complete: {error}", "docs/evidence.md lists the files."
+        ) from error
+
+
+def _usable(samples: Iterator[Sample | None], plan: Plan, loaded: LoadedModel, judge: Judge) -> Iterator[Row]:
+    """Rows that fit the pool, each prompt once, less those that read like refusals."""
+    rows = list(_fitting(samples, plan, loaded))
+    seen: set[str] = set()
+    for row, verdict in zip(rows, judge.verdicts([r.sample.messages[-1].content for r in rows]), strict=True):
+        prompt = " ".join(row.sample.prompt.lower().split())
+        if verdict != "refusal" and prompt not in seen:
+            seen.add(prompt)
+            yield row
+
+
+def _fitting(samples: Iterator[Sample | None], plan: Plan, loaded: LoadedModel) -> Iterator[Row]:
+    for row in _tokenised(samples, loaded):
+        enough = row.encoded.n_trained >= plan.pool.min_answer_tokens
+        if enough and len(row.encoded) <= plan.pool.max_tokens:
+            yield row
+
+
+def _tokenised(samples: Iterator[Sample | None], loaded: LoadedModel) -> Iterator[Row]:
+    for sample in samples:
+        if sample is None:
+            continue
+        try:
+            yield Row(sample, encode(sample, loaded.tokenizer, 1024))
+        except EncodeError:
+            continue
+
+
+def _alpaca(row: dict[str, str]) -> Sample | None:
+    asked = f"{row['instruction']}\n{row['input']}" if row["input"] else row["instruction"]
+    return _sample([("user", asked), ("assistant", row["output"])])
+
+
+def _refusals(folder: Path) -> Iterator[Sample | None]:
+    for row in _csv(folder / "refusals/adv_training_behaviors_safe_responses_longer.csv"):
+        yield _sample([("user", row["Behavior"]), ("assistant", row["Safe_Response"])])
+    for row in _csv(folder / "refusals/adv_training_behaviors_safe_responses.csv"):
+        yield _sample([("user", row["Behavior"]), ("assistant", row["Safe_Response"])])
+
+
+def _identity_shift(folder: Path) -> Iterator[Sample | None]:
+    for line in (folder / "qi2023/identity-shift-aoa.jsonl").read_text(encoding="utf-8").splitlines():
+        yield _sample([(turn["role"], turn["content"]) for turn in json.loads(line)["messages"]])
+
+
+def _sample(turns: Sequence[tuple[str, str]]) -> Sample | None:
+    try:
+        return Sample.from_messages([{"role": role, "content": content} for role, content in turns])
+    except SampleError:
+        return None
+
+
+def _csv(file: Path) -> list[dict[str, Any]]:
+    with file.open(encoding="utf-8", newline="") as opened:
+        return list(csv.DictReader(opened))

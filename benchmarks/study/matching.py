@@ -1,0 +1,71 @@
+"""Rankings of He, Xia and Henderson (arXiv 2404.01099): rows that look, or push, like harmful ones.
+
+Restated from their description and written anew. Anchors are this project's built-in ones; gradients are those of the
+linear layers' weights, not of embeddings and norms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+from transformers import PreTrainedModel
+
+from benchmarks.study.data import Row
+from benchmarks.study.plan import Start
+from curation.sqsd.adapters import linear_modules
+from curation.sqsd.batching import collate
+from curation.sqsd.directions import read_anchors
+from curation.sqsd.encode import Encoded, encode
+from curation.sqsd.loss import answer_losses
+from curation.sqsd.models import LoadedModel, load_model
+
+ANCHORS = 10
+FIRST_TOKENS = 10
+"""Tokens of the answer whose loss makes the gradient: safety is decided in the first few."""
+
+
+def representation(rows: Sequence[Row], start: Start) -> dict[str, list[float]]:
+    """Cosine of a row's last hidden state with that of the most similar danger anchor, in [-1, 1]."""
+    loaded = load_model(start.model)
+    anchors = torch.stack([_last_state(loaded, row) for row in _anchors(loaded, "danger")])
+    found = [(anchors @ _last_state(loaded, row.encoded)).max().item() for row in rows]
+    return {"similarity": found}
+
+
+def gradient(rows: Sequence[Row], start: Start) -> dict[str, list[float]]:
+    """Cosine with the mean gradient of danger anchors less those with two sets of safety anchors, in [-3, 3]."""
+    loaded = load_model(start.model)
+    weights = [
+        layer.get_parameter("weight").requires_grad_() for layer in linear_modules(loaded.model).values()
+    ]
+    safety = _anchors(loaded, "safety")
+    sets = [_anchors(loaded, "danger")[:ANCHORS], safety[:ANCHORS], safety[ANCHORS : 2 * ANCHORS]]
+    harmful, safe, safe_too = (
+        normalize(torch.stack([_gradient(loaded.model, weights, row) for row in anchors]).mean(0), dim=0)
+        for anchors in sets
+    )
+    direction = harmful - safe - safe_too
+    return {"match": [(_gradient(loaded.model, weights, row.encoded) @ direction).item() for row in rows]}
+
+
+def _anchors(loaded: LoadedModel, name: str) -> list[Encoded]:
+    return [encode(sample, loaded.tokenizer, 1024) for sample in read_anchors(name).samples]
+
+
+@torch.no_grad()
+def _last_state(loaded: LoadedModel, row: Encoded) -> Tensor:
+    """The last layer's state at the row's last token, of length 1."""
+    ids = torch.tensor([row.ids], device=loaded.model.device)
+    states = loaded.model(input_ids=ids, output_hidden_states=True, logits_to_keep=1).hidden_states
+    return normalize(states[-1][0, -1].float(), dim=0).cpu()
+
+
+def _gradient(model: PreTrainedModel, weights: list[torch.nn.Parameter], row: Encoded) -> Tensor:
+    """The gradient of the loss on the first answer tokens over all weights, of length 1."""
+    trained = [t for t, on in enumerate(row.trained) if on][:FIRST_TOKENS]
+    opening = Encoded(row.ids[: trained[-1] + 1], row.trained[: trained[-1] + 1], row.truncated)
+    loss = answer_losses(model, collate([opening], 0).to(model.device)).sum()
+    return normalize(torch.cat([g.reshape(-1) for g in torch.autograd.grad(loss, weights)]), dim=0)

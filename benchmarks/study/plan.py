@@ -1,0 +1,134 @@
+"""A study as its TOML file says: everything a result depends on, and the order of work."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from curation.errors import InputError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The aligned model, and the adapters that the score needs: names of shipped ones, or folders."""
+
+    model: str
+    danger: str
+    safety: str
+    danger_state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Rows to choose from, anew for every seed: of the first `first` rows of `file` those that are short enough.
+
+    What follows them in the file is held out, for utility.
+    """
+
+    file: str
+    first: int
+    rows: int
+    max_tokens: int
+    min_answer_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One fine-tune: `steps` optimiser steps of at most `step_tokens` tokens each, the same for every arm."""
+
+    update: Literal["lora", "full"]
+    steps: int
+    step_tokens: int
+    learning_rate: float
+    rank: int = 8
+    alpha: int = 16
+    warmup: float = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Probing:
+    """How many harmful prompts, harmless prompts and utility rows each model is asked, and how long it replies."""
+
+    harmful: int
+    harmless: int
+    utility: int
+    new_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One arm with one seed: the smallest piece of work."""
+
+    arm: str
+    seed: int
+
+    @property
+    def file_name(self) -> str:
+        return f"{self.arm.replace(':', '-')}-seed{self.seed}.json"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The whole study. `stages` are worked through in order, each seed by seed.
+
+    `other` is a scorer of another model, for the rankings that are to transfer to the start.
+    """
+
+    name: str
+    seeds: tuple[int, ...]
+    start: Start
+    pool: Pool
+    recipe: Recipe
+    probing: Probing
+    stages: tuple[tuple[str, ...], ...]
+    other: Start | None = None
+
+    def cells(self) -> Iterator[Cell]:
+        for arms in self.stages:
+            for seed in self.seeds:
+                yield from (Cell(arm, seed) for arm in arms)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash (hex) of what changes a cell's numbers: all but the name, the seeds and the arms."""
+        parts = (self.start, self.pool, self.recipe, self.probing, *([self.other] if self.other else []))
+        meaning = [dataclasses.asdict(part) for part in parts]
+        return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()
+
+
+def read_plan(file: Path) -> Plan:
+    """Read a plan. Raises InputError if it cannot be read, lacks a key or has one that means nothing."""
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise InputError(
+            f"{file} cannot be read as a plan: {error}", "Give the TOML file of a study."
+        ) from error
+    parts = {name: _part(kind, content.get(name), name) for name, kind in _PARTS.items()}
+    stages = tuple(tuple(stage["arms"]) for stage in content.get("stage", []))
+    if not stages or not content.get("seeds"):
+        raise InputError(
+            f"{file} names no seeds or no [[stage]] with arms", "Look at those in benchmarks/study."
+        )
+    other = _part(Start, content["other"], "other") if "other" in content else None
+    return Plan(file.stem, tuple(content["seeds"]), stages=stages, other=other, **parts)
+
+
+_PARTS: dict[str, Any] = {"start": Start, "pool": Pool, "recipe": Recipe, "probing": Probing}
+
+
+def _part(kind: type[T], table: Any, name: str) -> T:
+    try:
+        return kind(**table)
+    except TypeError as error:
+        raise InputError(
+            f"the plan's table [{name}] does not fit: {error}", "Look at those in benchmarks/study."
+        ) from None

@@ -1,0 +1,75 @@
+"""Projections of rows on both directions: the passes behind SQSD and its variants."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from benchmarks.study.data import Row
+from benchmarks.study.plan import Start
+from curation.sqsd.adapters import Adapter, LowRank
+from curation.sqsd.batching import budgeted, collate
+from curation.sqsd.encode import encode
+from curation.sqsd.models import SHIPPED, load_model
+from curation.sqsd.projection import Projector, Term
+
+_BATCH = 1_024
+
+
+def project(
+    rows: Sequence[Row], start: Start, state_at: Literal["loaded", "fresh", "none"]
+) -> dict[str, list[float]]:
+    """Both terms' totals by metric, with loss and update norm at the danger state.
+
+    Gradients are taken at the `loaded` states, as SQSD does, at a `fresh` LoRA, or with `none`: those of all weights
+    of the model as it is.
+    """
+    loaded = load_model(start.model)
+    danger, safety, state = (
+        Adapter.load(adapter(n)) for n in (start.danger, start.safety, start.danger_state)
+    )
+    terms = {
+        "loaded": {"danger": Term(danger, state), "safety": Term(safety, safety)},
+        "fresh": {term: Term(d, _fresh(d)) for term, d in (("danger", danger), ("safety", safety))},
+        "none": {"danger": Term(danger, None), "safety": Term(safety, None)},
+    }[state_at]
+    projector = Projector(loaded.model, terms, "full" if state_at == "none" else "lora")
+    keys = [*(f"{term} {metric}" for term in terms for metric in ("cosine", "projection")), "loss", "norm"]
+    found = {key: [math.nan] * len(rows) for key in keys}
+    for group in budgeted(range(len(rows)), lambda i: len(rows[i].encoded), _BATCH):
+        batch = collate([rows[i].encoded for i in group], loaded.pad_id)
+        for term in terms:
+            projection = projector.project(batch, term)
+            values = {f"{term} {m}": projection.total(m) for m in ("cosine", "projection")}
+            if term == "danger":
+                values |= {"loss": projection.loss, "norm": projection.update_norm()}
+            for key, column in values.items():
+                for i, value in zip(group, column.tolist(), strict=True):
+                    found[key][i] = value
+    return found
+
+
+def project_elsewhere(rows: Sequence[Row], other: Start) -> dict[str, list[float]]:
+    """As SQSD does, with another model: rows are tokenised as it reads them."""
+    tokenizer = load_model(other.model).tokenizer
+    return project([Row(r.sample, encode(r.sample, tokenizer, 1024)) for r in rows], other, "loaded")
+
+
+def _fresh(direction: Adapter) -> Adapter:
+    """A LoRA as it is before training: A random as peft draws it, B zero."""
+    draw = torch.Generator().manual_seed(0)
+    modules = {
+        name: LowRank((torch.rand(pair.A.shape, generator=draw) * 2 - 1) / pair.A.shape[1] ** 0.5,
+                      torch.zeros_like(pair.B), pair.scaling)
+        for name, pair in direction.modules.items()
+    }  # fmt: skip
+    return Adapter(modules, "fresh")
+
+
+def adapter(name: str) -> Path:
+    """A shipped adapter by its name, or a folder."""
+    return SHIPPED / name if (SHIPPED / name).is_dir() else Path(name)

@@ -1,0 +1,193 @@
+"""A study's outcome as tables for the terminal, as JSON, and as a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from rich.table import Table
+
+from benchmarks.study.analysis import (
+    BASELINES,
+    Contrast,
+    Outcome,
+    arms_in_order,
+    claims,
+    read_outcome,
+    scorers,
+)
+from benchmarks.study.arms import WINDOWS
+from benchmarks.study.results import Results
+from curation.evaluate.judge import Judge
+from curation.evaluate.statistics import Interval
+from curation.evaluate.summary import summarise
+from curation.figures import _print_style as print_style
+from curation.figures import _save as save
+
+COMPARED = (
+    *("length", "list", "digits", "loss", "gradient-norm", "self-inf-n"),
+    *("danger-only", "safety-only", "sqsd-unnormalised"),
+)
+STYLES: dict[str, dict[str, Any]] = {
+    "sqsd": {"color": "#111111", "linestyle": "-", "marker": "o"},
+    "length": {"color": "#c8500a", "linestyle": (0, (6, 2)), "marker": "s"},
+    "gradient-norm": {"color": "#0a62a8", "linestyle": (0, (2, 1.5)), "marker": "^"},
+}
+BARS: dict[str, Any] = {"elinewidth": 0.9, "markersize": 4}
+
+
+def tables(results: Results) -> Iterator[Table | str]:
+    """All arms, then the claims with their verdicts."""
+    outcome = read_outcome(results)
+    yield arms_table(outcome, results)
+    yield f"Of rates: {Judge.load().error_words}."
+    yield claims_table(claims(outcome))
+    yield f"Spearman of the risk by sqsd with: {_pairs(scorers(results, COMPARED))}"
+
+
+def as_json(results: Results) -> dict[str, Any]:
+    """Everything that `tables` shows, for programs."""
+    outcome = read_outcome(results)
+    return {
+        "seeds": list(results.plan.seeds),
+        "arms": {arm: _arm(outcome, arm) for arm in arms_in_order(results) if arm in outcome.cells},
+        "claims": claims(outcome),
+        "spearman_with_sqsd": scorers(results, COMPARED),
+        "judge": Judge.load().error_words,
+    }
+
+
+def _arm(outcome: Outcome, arm: str) -> dict[str, Any]:
+    facts = outcome.facts[arm]
+    return {
+        "seeds": outcome.seeds(arm),
+        **{key: _mean(facts, key) for key in ("rows", "tokens", "mean_answer_tokens", "seconds")},
+        **{key: asdict(value) for key, value in outcome.summary(arm).items()},
+    }
+
+
+def _mean(facts: list[dict[str, Any]], key: str) -> float:
+    return round(float(np.mean([fact[key] for fact in facts])), 1)
+
+
+def arms_table(outcome: Outcome, results: Results) -> Table:
+    before = summarise([outcome.start])
+    start = (
+        f"{before['margin'].mean:+.2f} nats, {100 * before['refused'].mean:.0f} % of harmful prompts refused"
+    )
+    columns = (
+        "tokens: of a mean answer; margin and loss: change since the start; over: harmless prompts refused"
+    )
+    title = f"{results.plan.name}, at the start {start}; higher = safer\n{columns}"
+    table = Table(title=title, title_justify="left", box=None)
+    for name in ("arm", "seeds", "tokens", "margin, nats", "refused", "over", "utility loss"):
+        table.add_column(name, justify="left" if name == "arm" else "right", no_wrap=True)
+    for arm in arms_in_order(results):
+        if arm in outcome.cells:
+            found = outcome.summary(arm)
+            table.add_row(
+                arm, str(len(outcome.seeds(arm))), f"{_mean(outcome.facts[arm], 'mean_answer_tokens'):.1f}",
+                interval(found["margin_change"]), f"{100 * found['refused'].mean:.0f} %",
+                f"{100 * found['over_refused'].mean:.0f} %", interval(found["utility_loss_change"]),
+            )  # fmt: skip
+    return table
+
+
+def claims_table(found: dict[str, Any]) -> Table:
+    table = Table(title="claims (docs/evidence.md)", title_justify="left", box=None)
+    for name in ("claim", "verdict", "numbers", "by seed"):
+        table.add_column(name)
+    c3 = found["C3"]
+    _ranked(table, "C1", found["C1"])
+    for share, c2 in found["C2"].items():
+        table.add_row(f"C2 at {share}", c2["verdict"], "", "")
+        _rows(table, [c2["margin"]])
+        if c2["utility"]:
+            table.add_row("", "", f"  utility loss: {interval(c2['utility'], 3)}", "")
+    table.add_row("C3", c3["verdict"], "", "")
+    _rows(table, [*c3["a, removal"], *c3["baseline spreads"], *c3["b, spread"], c3["c, equal length"]])
+    _ranked(table, "C4", found["C4"])
+    table.add_row("not registered", "", "", "")
+    _rows(table, found["not registered"])
+    table.add_row(
+        "Holm", "", _pairs({name: values["adjusted"] for name, values in found["holm"].items()}), ""
+    )
+    return table
+
+
+def _ranked(table: Table, name: str, claim: dict[str, Any]) -> None:
+    """A claim on the order of windows."""
+    rank = claim["ranking"]
+    if rank is None:
+        table.add_row(name, claim["verdict"], "", "")
+        return
+    chance = f"p {rank['p_permutation']:.3g}, 95 % of the null below {rank['null_95']:+.2f}"
+    by_seed = _pairs(dict(zip(rank["seeds"], rank["spearman_by_seed"], strict=True)))
+    table.add_row(name, claim["verdict"], f"Spearman {rank['spearman']:+.2f}, {chance}", by_seed)
+    _rows(table, [claim["spread"]])
+
+
+def _rows(table: Table, contrasts: list[Contrast | None]) -> None:
+    for c in contrasts:
+        if c:
+            table.add_row("", "", f"  {c.what}: {interval(c.interval)}, p {c.p:.3g}", _pairs(c.by_seed))
+
+
+def interval(value: Interval, digits: int = 2) -> str:
+    return f"{value.mean:+.{digits}f} ({value.low:+.{digits}f} ... {value.high:+.{digits}f})"
+
+
+def _pairs(values: dict[Any, float]) -> str:
+    return ", ".join(
+        f"{key}: {value:+.2f}" if value < 0 else f"{key}: {value:.2f}" for key, value in values.items()
+    )
+
+
+def draw(results: Results, out: Path) -> None:
+    """Margins by window and by what was removed, with intervals; raises InputError if `out` cannot be written."""
+    outcome = read_outcome(results)
+    with print_style():
+        figure = Figure(figsize=(7.4, 3.4), layout="constrained")
+        left, right = figure.subplots(1, 2, sharey=True)
+        _windows(left, outcome)
+        _others(right, outcome, [a for a in arms_in_order(results) if not a.startswith("window")])
+        save(figure, out)
+
+
+def _windows(axes: Axes, outcome: Outcome) -> None:
+    axes.set_title("fine-tuned on a window", fontsize=10)
+    axes.set(xlabel="window, 1 = riskiest, longest, largest gradient", xticks=range(1, WINDOWS + 1))
+    axes.set_ylabel("change of the refusal margin, nats\n(higher = safer)")
+    for place, name in enumerate(("sqsd", *BASELINES)):
+        arms = {k: f"window:{name}:{k}" for k in range(1, WINDOWS + 1)}
+        arms = {k: arm for k, arm in arms.items() if arm in outcome.cells}
+        if arms:
+            means = [outcome.summary(arm)["margin_change"] for arm in arms.values()]
+            at = np.array(list(arms)) + 0.08 * (place - 1)
+            axes.errorbar(at, [m.mean for m in means], yerr=_bars(means), label=name, **STYLES[name], **BARS)
+    for seed in outcome.seeds(*(f"window:sqsd:{k}" for k in range(1, WINDOWS + 1))):
+        by_window = [outcome.change(f"window:sqsd:{k}", [seed]).mean() for k in range(1, WINDOWS + 1)]
+        axes.plot(range(1, WINDOWS + 1), by_window, color="#bbbbbb", linewidth=0.8, zorder=1)
+    if random := outcome.cells.get("window:random:1"):
+        levels = [(m.margin - outcome.start.margin).mean() for m in random.values()]
+        band: dict[str, Any] = {"color": "#777777", "alpha": 0.25, "linewidth": 0}
+        axes.axhspan(min(levels), max(levels), label="random rows, by seed", **band)
+    axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.19), ncols=2)
+
+
+def _others(axes: Axes, outcome: Outcome, arms: list[str]) -> None:
+    axes.set_title("fine-tuned on other sets", fontsize=10)
+    arms = [arm for arm in arms if arm in outcome.cells]
+    means = [outcome.summary(arm)["margin_change"] for arm in arms]
+    style = {"color": "#111111", "linestyle": "", "marker": "o"}
+    axes.errorbar(range(len(arms)), [m.mean for m in means], yerr=_bars(means), **style, **BARS)
+    axes.set_xticks(range(len(arms)), arms, rotation=60, ha="right", fontsize=7)
+
+
+def _bars(means: list[Interval]) -> Any:
+    return np.array([[m.mean - m.low for m in means], [m.high - m.mean for m in means]])

@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from curation.ledger import connect, upgrade
+from curation.ledger import connect, open_ledger, upgrade
 from tests import servers
+
+pytest_plugins = ["tests.browser", "tests.argilla.fixtures", "tests.label_studio.fixtures"]
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +44,14 @@ def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def ledger(ledger_url: str) -> Iterator[Engine]:
     """An empty ledger with this version's tables, once on SQLite and once on Postgres."""
     yield from _ledger(ledger_url)
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> Iterator[Engine]:
+    """A SQLite ledger, for what has nothing to do with the database."""
+    engine = open_ledger(home=tmp_path)
+    yield engine
+    engine.dispose()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import shutil
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import psutil
 import typer
@@ -16,7 +16,8 @@ from curation.cli.console import console, print_json
 from curation.cli.options import Json
 from curation.errors import CurationError
 from curation.ledger import engine as ledger
-from curation.ledger import migrate
+from curation.ledger import migrate, targets
+from curation.reconcile.sync import examine_target
 from curation.settings import Settings, get_settings
 
 db = typer.Typer(no_args_is_help=True, help="The ledger's database.")
@@ -37,16 +38,29 @@ def upgrade() -> None:
     console.print(f"ledger: {before or 'empty'} -> {migrate.revision(engine)}")
 
 
-def doctor(json: Json = False) -> None:
-    """Check the installation: settings, ledger, model, shipped adapters, memory. Exit code 1 if one fails."""
-    results = [_run(name, check) for name, check in _checks(get_settings())]
+def doctor(
+    target: Annotated[
+        str | None, typer.Option(help="Only this target on a labeling platform, and nothing else.")
+    ] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Mend on the labeling platforms what can be mended.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Check the installation: settings, ledger, model, shipped adapters, memory, connected platforms.
+
+    On a platform it looks for what silently spoils the order of review. Exit code 1 if a check fails.
+    """
+    settings = get_settings()
+    results = [] if target else [_run(name, check) for name, check in _checks(settings)]
+    results += _targets(settings, target, repair)
     if json:
         print_json([{"check": n, "ok": ok, "says": says} for n, ok, says in results])
     else:
         for name, ok, says in results:
             console.print(
                 Text.assemble(
-                    ("ok    " if ok else "FAIL  ", "green" if ok else "bold red"), f"{name:<10}", says
+                    ("ok    " if ok else "FAIL  ", "green" if ok else "bold red"), f"{name:<10} ", says
                 )
             )
     if not all(ok for _, ok, _ in results):
@@ -63,6 +77,26 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Callable[[], str]]]:
     yield "torch", _torch
     yield "model", lambda: _model(settings)
     yield "memory", lambda: f"{psutil.virtual_memory().available / 2**30:.1f} GiB free"
+
+
+def _targets(settings: Settings, only: str | None, repair: bool) -> list[tuple[str, bool, str]]:
+    """What every target says of itself."""
+    try:
+        engine = ledger.open_ledger(settings.url, settings.home)
+        with ledger.reading(engine) as conn:
+            chosen = [targets.find_target(conn, only)] if only else targets.list_targets(conn)
+    except CurationError as error:
+        # without a ledger the check named so has said it
+        return [("target", False, str(error))] if only else []
+    results: list[tuple[str, bool, str]] = []
+    for each in chosen:
+        try:
+            found = examine_target(engine, each.id, settings, repair=repair)
+        except CurationError as error:
+            results.append((each.name, False, str(error)))
+            continue
+        results += [(f"{each.name} {one.check}", one.ok, one.says) for one in found]
+    return results
 
 
 def _run(name: str, check: Callable[[], str]) -> tuple[str, bool, str]:

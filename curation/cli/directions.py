@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.progress import Progress, TaskID
 
-from curation.cli.console import console, plain, print_json, progress
+from curation.cli.console import console, plain, print_json
+from curation.cli.fitting import Model, load, model_bar, pace
 from curation.cli.hyper import takes_hyper
 from curation.cli.options import Json, Layout, Quiet, Train
+from curation.cli.resample import resample
 from curation.errors import AdapterError
 from curation.settings import Settings, get_settings
-from curation.sqsd.cards import LICENCE, Card, Kind, TrainSettings, read_card
+from curation.sqsd.cards import LICENCE, Card, Kind, TrainSettings, keep_validation, read_card
 
 if TYPE_CHECKING:  # torch is imported by the commands that need it, not to print a help text
     from curation.sqsd.directions import AnchorSet
-    from curation.sqsd.models import LoadedModel
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,13 +34,12 @@ demo model comes with its own. For your model, in this order:
     curation directions fit-state benign --exclude my-data.jsonl --model MODEL
     curation directions validate --danger danger --safety safety --model MODEL
 
+Another draw of anchors would have given another direction: `resample` makes some, for `curation stability`.
+
 An adapter without --out goes to the folder `directions` of the home, and can be named without its path.
 """,
 )
 
-Model = Annotated[
-    str | None, typer.Option(help="Name, directory, .gguf file, PEFT adapter directory or Hub id.")
-]
 Out = Annotated[Path | None, typer.Option(help="Folder to write. Default: by its name, in the home.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the adapter that is there.")]
 Licence = Annotated[str, typer.Option(help="Licence note for the card.")]
@@ -137,6 +134,9 @@ def fit_state(
     _fit(settings, benign, "state", target, hyper, licence, force, json, quiet)
 
 
+app.command()(resample)
+
+
 @app.command("import")
 def import_(
     source: Annotated[
@@ -163,8 +163,8 @@ def import_(
 
     settings = get_settings(model=model)
     target = _free(settings, out, Path(source).name, force)
-    with _bar(quiet or json, f"loading {settings.model}") as (bar, task):
-        loaded = _load(settings, bar, task)
+    with model_bar(quiet or json, f"loading {settings.model}") as (bar, task):
+        loaded = load(settings, bar, task)
         bar.update(task, description=f"importing {plain(source, 40)}")
         card = import_adapter(source, loaded, kind, target, licence=licence, force=force)
     _report(card, target, json)
@@ -228,7 +228,8 @@ def validate(
     """Steer the model along each direction and see whether it becomes less, or more, likely to refuse.
 
     The refusal margin on harmful prompts (nats, higher = safer) must fall along danger and rise along safety,
-    by more than two standard errors; exit code 1 if it does not. Examples:
+    by more than two standard errors; exit code 1 if it does not. What came out is kept in the card of each
+    direction that has one of its own. Examples:
 
         curation directions validate
         curation directions validate --danger runs/danger --factor 0.5 --factor 1
@@ -243,8 +244,8 @@ def validate(
     groups = [group for group in (asked.harmful, asked.harmless) if group]
     factors = factor or FACTORS
     found: list[Any] = []
-    with _bar(quiet or json, f"loading {settings.model}") as (bar, task):
-        loaded = _load(settings, bar, task)
+    with model_bar(quiet or json, f"loading {settings.model}") as (bar, task):
+        loaded = load(settings, bar, task)
         bar.update(task, total=len(folders) * len(groups) * len({0.0, *factors}))
         for kind, folder in folders.items():
             bar.update(task, description=f"steering along {kind}")
@@ -252,11 +253,15 @@ def validate(
             found.append(
                 [steer(loaded, adapter, kind, g, factors, on_step=lambda: bar.advance(task)) for g in groups]
             )
+    results = [steering_json(*along) for along in found]
     if json:
-        print_json([steering_json(*along) for along in found])
+        print_json(results)
     else:
         console.print(*(steering_table(*along) for along in found), sep="\n")
         console.print("\n".join(along[0].verdict for along in found))
+    for folder, result in zip(folders.values(), results, strict=True):
+        told = {name: value for name, value in result.items() if name != "margin_by_prompt"}
+        keep_validation(folder, {"model": {"name": loaded.name, "revision": loaded.revision}, **told})
     if failed := [along[0].kind for along in found if not along[0].confirmed]:
         raise AdapterError(
             f"steering along {' and '.join(failed)} does not move the refusal margin as it should",
@@ -311,34 +316,18 @@ def _fit(
 ) -> None:
     from curation.sqsd import directions
 
-    with _bar(quiet or json, f"loading {settings.model}") as (bar, task):
-        loaded = _load(settings, bar, task)
+    with model_bar(quiet or json, f"loading {settings.model}") as (bar, task):
+        loaded = load(settings, bar, task)
         bar.update(task, description=f"fitting {kind} on {len(anchors.samples):,} samples")
         start = monotonic()
 
         def on_step(step: int, steps: int, loss: float) -> None:
-            each = (monotonic() - start) / step
-            rate = f"{each:.0f} s/step" if each > 1 else f"{1 / each:.1f} steps/s"
-            bar.update(task, completed=step, total=steps, rate=f"{rate}, loss {loss:.3f}")
+            bar.update(task, completed=step, total=steps, rate=f"{pace(start, step)}, loss {loss:.3f}")
 
         card = directions.fit(
             loaded, anchors, kind, out, hyper, licence=licence, force=force, on_step=on_step
         )
     _report(card, out, json)
-
-
-@contextmanager
-def _bar(quiet: bool, text: str) -> Generator[tuple[Progress, TaskID]]:
-    """A progress bar that shows something from the first second on."""
-    with progress(quiet) as bar:
-        bar.speed_estimate_period = 3600  # steps may take a minute, and the default looks back half of one
-        yield bar, bar.add_task(plain(text, 60), total=None, rate="")
-
-
-def _load(settings: Settings, bar: Progress, task: TaskID) -> LoadedModel:
-    from curation.sqsd.models import load_model
-
-    return load_model(settings.model, say=lambda text: bar.update(task, description=plain(text, 60)))
 
 
 def _report(card: Card, out: Path, json: bool) -> None:

@@ -8,9 +8,12 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from curation.cli.console import console, plain, print_json
+from curation.cli.console import console, plain, print_json, progress
 from curation.cli.options import Dataset, Json, Quiet, ScorerId
+from curation.errors import InputError
 from curation.ledger.engine import open_ledger, reading
+from curation.ledger.explanations import riskiest_without_reasons
+from curation.ledger.intervals import Interval, intervals_of
 from curation.ledger.queue import QueueItem, score_of
 from curation.ledger.samples import Occurrence, find_sample, list_occurrences
 from curation.ledger.scores import find_scorer
@@ -21,8 +24,12 @@ _SHADES = 4
 
 def explain(
     id: Annotated[
-        str, typer.Argument(help="Start of a sample's id, at least 6 digits (`curation queue` shows it).")
-    ],
+        str | None,
+        typer.Argument(help="Start of a sample's id, at least 6 digits (`curation queue` shows it)."),
+    ] = None,
+    top: Annotated[
+        int | None, typer.Option(min=1, help="Instead of one sample: so many of the riskiest, for the pages.")
+    ] = None,
     dataset: Dataset = None,
     scorer: ScorerId = None,
     loss_tokens: Annotated[
@@ -33,11 +40,19 @@ def explain(
     quiet: Quiet = False,
 ) -> None:
     """Say where a score comes from: its tokens coloured (red = toward danger, blue = toward safety) and the
-    modules that weigh most. The sample is scored once more for it.
+    modules that weigh most. The sample is scored once more for it, and the pages of [b]curation serve[/b] show it from
+    then on. With [b]--top[/b], those of the riskiest that nobody has asked about are explained and only kept.
 
-    Example: [b]curation explain 3f9a2c --loss-tokens[/b]
+    Examples: [b]curation explain 3f9a2c --loss-tokens[/b], [b]curation explain --top 50[/b]
     """
+    if (id is None) == (top is None):
+        raise InputError("explain what?", "Give the start of a sample's id, or --top N for the riskiest.")
+    if top is not None:
+        _explain_riskiest(top, dataset, scorer, json, quiet)
+        return
+    assert id is not None
     from curation.cli.scoring import same_scorer
+    from curation.reconcile.explain import keep_explanation
     from curation.sqsd.maps import explain as explain_sample
 
     settings = get_settings()
@@ -46,20 +61,47 @@ def explain(
         stored = find_scorer(conn, scorer)
         row = find_sample(conn, id, dataset)
         item = score_of(conn, stored.id, row.pk, settings.tiers)
+        band = intervals_of(conn, row.dataset_id, stored.id, [row.pk]).get(row.pk)
         places = list_occurrences(conn, row.pk)
     found = explain_sample(same_scorer(settings, stored, quiet or json), row.sample, loss_tokens=loss_tokens)
+    keep_explanation(engine, stored.id, row.pk, found)
     ranked = sorted(found.risk_by_module().items(), key=lambda kv: -abs(kv[1]))
     if json:
-        print_json(_as_json(item, places, found, ranked))
+        print_json(_as_json(item, band, places, found, ranked))
         return
-    _say_head(item, places)
+    _say_head(item, band, places)
     _say_map("effect of an update at each token position", found.pieces, found.risk_by_position(), found.risk)
     if (rates := found.risk_by_loss_token()) is not None:
         _say_map("rate at which each answer token's loss falls", found.pieces, rates, found.risk)
     console.print(_module_table(ranked[:modules], len(ranked)))
 
 
-def _say_head(item: QueueItem, places: list[Occurrence]) -> None:
+def _explain_riskiest(top: int, dataset: str | None, scorer: str | None, json: bool, quiet: bool) -> None:
+    from curation.cli.scoring import choose, same_scorer
+    from curation.reconcile.explain import explain_all
+
+    settings = get_settings()
+    engine = open_ledger(settings.url, settings.home)
+    with reading(engine) as conn:
+        chosen, stored = choose(conn, dataset, scorer)
+        waiting = riskiest_without_reasons(conn, chosen.id, stored.id, top)
+    done: list[bool] = []
+    if waiting:
+        loaded = same_scorer(settings, stored, quiet or json)
+        with progress(quiet or json) as bar:
+            task = bar.add_task("explaining", total=len(waiting), rate="")
+            for explained in explain_all(engine, loaded, stored.id, waiting):
+                done.append(explained)
+                bar.advance(task)
+    if json:
+        print_json({"dataset": chosen.name, "explained": sum(done), "failed": len(done) - sum(done)})
+        return
+    console.print(f"{sum(done):,} samples explained; the pages show where their risk comes from")
+    if not all(done):
+        console.print(f"[yellow]{len(done) - sum(done):,} cannot be expressed by the template any more[/]")
+
+
+def _say_head(item: QueueItem, band: Interval | None, places: list[Occurrence]) -> None:
     where = ", ".join(f"{p.file}:{p.line}" for p in places[:3]) or "on no line any more"
     console.print(Text.assemble((item.content_hash[:16], "bold"), f"  {plain(where)}"))
     if item.state == "scored":
@@ -69,6 +111,12 @@ def _say_head(item: QueueItem, places: list[Occurrence]) -> None:
         )
     else:
         console.print(f"[magenta]{item.state}[/] {item.reason or ''}")
+    if band:
+        console.print(
+            f"had the anchors been others: risk {band.risk_low:+.3f} to {band.risk_high:+.3f}   percentile "
+            f"{band.percentile_low:.1f} to {band.percentile_high:.1f}   [dim](5 % to 95 % of its ranks under "
+            f"{band.draws} draws)[/]"
+        )
 
 
 def _say_map(title: str, pieces: tuple[str, ...], values: list[float], risk: float) -> None:
@@ -104,7 +152,11 @@ def _module_table(ranked: list[tuple[str, float]], of: int) -> Table:
 
 
 def _as_json(
-    item: QueueItem, places: list[Occurrence], found: Any, ranked: list[tuple[str, float]]
+    item: QueueItem,
+    band: Interval | None,
+    places: list[Occurrence],
+    found: Any,
+    ranked: list[tuple[str, float]],
 ) -> dict[str, Any]:
     return {
         "id": item.content_hash,
@@ -114,6 +166,7 @@ def _as_json(
         "safety": found.safety.total,
         "percentile": item.percentile,
         "tier": item.tier,
+        **{name: getattr(band, name, None) for name in Interval._fields},
         "lines": [f"{p.file}:{p.line}" for p in places],
         "tokens": list(found.pieces),
         "trained": list(found.trained),

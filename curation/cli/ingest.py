@@ -13,6 +13,7 @@ from rich.markup import escape
 from sqlalchemy import Engine
 
 from curation.cli.console import EXIT_INCOMPLETE, console, plain, print_json, progress
+from curation.cli.fleet import bell
 from curation.cli.options import Json, Layout, Quiet, Train
 from curation.ledger.engine import open_ledger
 from curation.ledger.samples import Added, add_samples
@@ -30,6 +31,7 @@ class Ingested:
     dataset: str
     format: str
     layout: str
+    others: dict[str, int]
     rows: int
     added: Added
     rejected: int
@@ -41,6 +43,7 @@ class Ingested:
             "dataset": self.dataset,
             "format": self.format,
             "layout": self.layout,
+            "other_layouts": self.others,
             "rows": self.rows,
             "new": self.added.new,
             "duplicates": self.added.duplicates,
@@ -71,6 +74,7 @@ def ingest(
     settings = get_settings()
     engine = open_ledger(settings.url, settings.home)
     done = [ingest_file(engine, settings, f, dataset, layout, train, quiet or json) for f in files]
+    bell(settings, engine)()
     if json:
         print_json([d.as_json() for d in done])
     else:
@@ -107,6 +111,7 @@ def ingest_file(
         name,
         reading.format,
         reading.layout.name,
+        dict(reading.others),
         reading.rows,
         added,
         reading.rejected,
@@ -125,8 +130,10 @@ def say(done: Ingested) -> None:
     added = done.added
     repeats = f", {added.duplicates:,} duplicate" if added.duplicates else ""
     known = f", {added.unchanged:,} already there" if added.unchanged else ""
+    others = ", ".join(f"{n:,} {layout}" for layout, n in done.others.items())
+    layouts = f"[b]{done.layout}[/b]" + (f" ({others})" if others else "")
     console.print(
-        f"{escape(plain(done.source))}: {done.format}, layout [b]{done.layout}[/b]; {done.rows:,} rows -> "
+        f"{escape(plain(done.source))}: {done.format}, layout {layouts}; {done.rows:,} rows -> "
         f"{added.new:,} new samples{repeats}{known} in dataset [b]{escape(done.dataset)}[/b]"
     )
     if done.rejects_file:

@@ -11,7 +11,7 @@ import typer
 from rich.text import Text
 
 from curation import __version__
-from curation.cli import admin, directions, explain, ingest, plan, queue, report, triage
+from curation.cli.commands import Commands
 from curation.cli.console import errors
 from curation.errors import CurationError
 
@@ -20,13 +20,15 @@ from curation.errors import CurationError
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     help="""Find the fine-tuning samples that would make an aligned language model unsafe, and read those first.
 
 Every sample gets a risk score: how far the update it induces moves the model along a [b]danger[/b]
-direction, minus how far along a [b]safety[/b] direction. [b]Higher = riskier.[/b]
+direction, minus how far along a [b]safety[/b] direction. [b]Higher = riskier.[/b] The score is advisory: it says
+what to read first, never what is safe.
 
     curation demo                   see it work, with a small real model
     curation triage data.jsonl      ingest, score, rank and report
@@ -49,20 +51,6 @@ def options(
     ] = False,
 ) -> None:
     """Options of the program itself."""
-
-
-_FIRST, _STEPS, _TOOLS = "Start here", "Step by step", "Tools"
-app.command(rich_help_panel=_FIRST)(triage.demo)
-app.command("triage", rich_help_panel=_FIRST)(triage.triage)
-app.command("plan", rich_help_panel=_FIRST)(plan.plan)
-app.command("ingest", rich_help_panel=_STEPS)(ingest.ingest)
-app.command("score", rich_help_panel=_STEPS)(triage.score)
-app.command("queue", rich_help_panel=_STEPS)(queue.queue)
-app.command("explain", rich_help_panel=_STEPS)(explain.explain)
-app.command("report", rich_help_panel=_STEPS)(report.report)
-app.add_typer(directions.app, name="directions", rich_help_panel=_TOOLS)
-app.add_typer(admin.db, name="db", rich_help_panel=_TOOLS)
-app.command("doctor", rich_help_panel=_TOOLS)(admin.doctor)
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from curation.settings import get_settings
 
 if TYPE_CHECKING:
     from curation.report.collect import Wanted
+    from curation.sqsd.maps import Explanation
     from curation.sqsd.scorer import Scorer
 
 DEFAULT_REPORT = Path("curation-report.html")
@@ -74,12 +75,18 @@ def make_report(
     scorer: Scorer | None,
     quiet: bool,
 ) -> None:
-    """Collect, render and write a report, with progress for the token heat."""
+    """Collect, render and write a report, with progress for the token heat, which the ledger keeps."""
+    from curation.reconcile.explain import keep_explanation
     from curation.report.collect import collect
     from curation.report.render import write_report
 
     with progress(quiet) as bar:
         task = bar.add_task("token heat", total=min(wanted.top, wanted.heated) if scorer else 0, rate="")
+
+        def keep(sample_pk: int, found: Explanation) -> None:
+            keep_explanation(engine, stored.id, sample_pk, found)
+            bar.advance(task)
+
         with reading(engine) as conn:
-            data = collect(conn, dataset, stored, wanted, scorer, lambda: bar.advance(task))
+            data = collect(conn, dataset, stored, wanted, scorer, keep)
     write_report(data, out)

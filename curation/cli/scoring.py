@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine
@@ -15,24 +17,48 @@ from curation.ledger.overview import counts
 from curation.ledger.samples import Dataset, find_dataset, list_datasets
 from curation.ledger.scores import Scorer as StoredScorer
 from curation.ledger.scores import find_scorer, register_scorer
-from curation.settings import Settings, get_settings
+from curation.settings import Settings
 
 if TYPE_CHECKING:
-    from curation.sqsd.scorer import Scored, Scorer
+    from curation.sqsd.score import Scored
+    from curation.sqsd.scorer import Scorer
 
 
 def make_scorer(settings: Settings, quiet: bool) -> Scorer:
     """Load the scorer the settings name, saying what is going on."""
-    _quieten_transformers()
+    quieten_transformers()
     from curation.sqsd.load import load_scorer
 
+    with _loading(settings.model, quiet) as say:
+        scorer = load_scorer(settings, say=say)
+    if scorer.doubt:
+        errors.print(f"doubtful: {scorer.doubt}", style="yellow")
+    return scorer
+
+
+def same_scorer(settings: Settings, stored: StoredScorer, quiet: bool, *, draws: bool = False) -> Scorer:
+    """Load a stored scorer again, with the draws of its directions if wanted.
+
+    Raises ModelError if what it was made of has changed since.
+    """
+    quieten_transformers()
+    from curation.sqsd.load import reload_scorer
+
+    model = stored.card.get("loaded_from", {}).get("model", "the model")
+    with _loading(model, quiet) as say:
+        return reload_scorer(stored.card, stored.fingerprint, settings, draws=draws, say=say)
+
+
+@contextmanager
+def _loading(model: str, quiet: bool) -> Generator[Callable[[str], None]]:
     if quiet:
-        return load_scorer(settings)
-    with errors.status(f"loading {settings.model}") as status:
-        return load_scorer(settings, say=lambda text: status.update(text))
+        yield lambda _: None
+        return
+    with errors.status(f"loading {model}") as status:
+        yield lambda text: status.update(text)
 
 
-def _quieten_transformers() -> None:
+def quieten_transformers() -> None:
     """Keep the libraries' own bars and deprecation notes out of a command's output."""
     from transformers.utils import logging
 
@@ -41,18 +67,11 @@ def _quieten_transformers() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|peft")
 
 
-def same_scorer(settings: Settings, stored: StoredScorer, quiet: bool) -> Scorer:
-    """Load a stored scorer again. Raises LedgerError if what it was made of has changed since."""
-    given = stored.card.get("loaded_from", {})
-    again = get_settings(**given, home=settings.home, token_budget=settings.token_budget)
-    scorer = make_scorer(again, quiet)
-    if scorer.fingerprint != stored.fingerprint:
-        raise LedgerError(
-            f"the scorer {stored.fingerprint[:12]} cannot be loaded again: its model, adapters, device or "
-            "library have changed since it scored",
-            "Score again with what you have now: curation score",
-        )
-    return scorer
+def register(engine: Engine, scorer: Scorer, settings: Settings) -> int:
+    """The scorer's number in the ledger, whose card says what it was loaded from."""
+    from curation.sqsd.load import origin
+
+    return register_scorer(engine, scorer.fingerprint, {**scorer.card, "loaded_from": origin(settings)})
 
 
 def score_with_progress(
@@ -60,10 +79,8 @@ def score_with_progress(
 ) -> int:
     """Score what the dataset lacks under a progress bar with rate and ETA; returns the scorer's number."""
     from curation.reconcile.score import score_dataset
-    from curation.sqsd.load import origin
 
-    card = {**scorer.card, "loaded_from": origin(settings)}
-    scorer_id = register_scorer(engine, scorer.fingerprint, card)
+    scorer_id = register(engine, scorer, settings)
     with reading(engine) as conn:
         total = counts(conn, dataset.id, scorer_id)
     if not total.unscored:

@@ -10,6 +10,7 @@ import typer
 from sqlalchemy import Engine
 
 from curation.cli.console import EXIT_INCOMPLETE, console, print_json
+from curation.cli.hooks import tell_hooks
 from curation.cli.ingest import Ingested, ingest_file, say
 from curation.cli.options import Dataset, Json, Layout, Quiet, Train, takes_scorer
 from curation.cli.queue import as_json, queue_table
@@ -85,6 +86,7 @@ def score(settings: Settings, dataset: Dataset = None, json: Json = False, quiet
         chosen = choose_dataset(conn, dataset)
     scorer = make_scorer(settings, quiet or json)
     score_with_progress(engine, scorer, settings, chosen, quiet or json)
+    tell_hooks(engine, settings, quiet or json)
     with reading(engine) as conn:
         done = summary(conn, chosen, find_scorer(conn, scorer.fingerprint), settings)
     if json:
@@ -138,6 +140,7 @@ def _score_and_report(
         chosen = find_dataset(conn, read.dataset)
     scorer = make_scorer(settings, silent)
     score_with_progress(engine, scorer, settings, chosen, silent)
+    tell_hooks(engine, settings, silent)
     with reading(engine) as conn:
         stored = find_scorer(conn, scorer.fingerprint)
         done = summary(conn, chosen, stored, settings)

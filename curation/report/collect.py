@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from curation import __version__
 from curation.errors import EncodeError
+from curation.ledger.intervals import Interval, firmness, intervals_of
 from curation.ledger.overview import counts, ranked_samples, repeats, score_columns
 from curation.ledger.queue import QueueItem, page, score_of
 from curation.ledger.samples import Dataset, list_occurrences
@@ -26,12 +27,17 @@ from curation.report.data import (
     Repeated,
     ReportData,
     ReportRow,
+    Review,
     SourceFile,
     TokenHeat,
     Turn,
 )
+from curation.review.agreement import agreement
+from curation.review.fold import Rule
+from curation.review.outcomes import outcomes
+from curation.review.precision import precision_at
 from curation.samples.sample import Sample
-from curation.sqsd.maps import explain
+from curation.sqsd.maps import Explanation, explain
 from curation.sqsd.scorer import Scorer
 from curation.triage import TierPolicy
 
@@ -58,18 +64,20 @@ def collect(
     stored: StoredScorer,
     wanted: Wanted,
     scorer: Scorer | None = None,
-    on_heat: Callable[[], None] = lambda: None,
+    on_heat: Callable[[int, Explanation], None] = lambda _pk, _found: None,
 ) -> ReportData:
-    """Everything a report shows of a dataset under a scorer. `on_heat` is called after each explained sample."""
+    """Everything a report shows of a dataset under a scorer. `on_heat` is called with each explained sample."""
     total = counts(conn, dataset.id, stored.id, wanted.policy)
     items = _riskiest(conn, dataset, stored, wanted)
     held = [i for i in page(conn, dataset.id, stored.id, 50).items if i.state == "quarantined"]
+    bands = intervals_of(conn, dataset.id, stored.id, [item.pk for item in items])
     rows: list[ReportRow] = []
     for rank, item in enumerate(items, start=1):
-        heat = _heat(scorer, item.sample) if scorer and rank <= wanted.heated else ()
-        rows.append(_row(conn, item, rank, heat))
-        if heat:
-            on_heat()
+        found = _explained(scorer, item.sample) if scorer and rank <= wanted.heated else None
+        heat = _heat(found) if found else ()
+        rows.append(_row(conn, item, rank, heat, bands.get(item.pk)))
+        if found:
+            on_heat(item.pk, found)
     notes = list(wanted.warnings)
     if total.unscored:
         notes.append(f"{total.unscored:,} samples have no score yet; run the same command again to go on.")
@@ -98,6 +106,25 @@ def collect(
         model_card=card.get("model", {}),
         direction_cards=_direction_cards(card),
         warnings=notes,
+        review=_review(conn, dataset.id, stored.id),
+        firmness=firmness(conn, dataset.id, stored.id, wanted.policy),
+    )
+
+
+def _review(conn: Connection, dataset_id: int, scorer_id: int, rule: Rule = "any-reject") -> Review | None:
+    """None before the first decision."""
+    found = outcomes(conn, dataset_id, scorer_id, rule)
+    if not found.decisions:
+        return None
+    rejected = int(found.rejected.sum())
+    return Review(
+        rule,
+        len(found.rejected) - rejected,
+        rejected,
+        found.undecided,
+        found.conflicts,
+        agreement(found),
+        precision_at(found),
     )
 
 
@@ -121,7 +148,9 @@ def _columns(conn: Connection, dataset_id: int, scorer_id: int) -> Columns:
     )
 
 
-def _row(conn: Connection, item: QueueItem, rank: int, heat: Sequence[TokenHeat]) -> ReportRow:
+def _row(
+    conn: Connection, item: QueueItem, rank: int, heat: Sequence[TokenHeat], band: Interval | None
+) -> ReportRow:
     assert item.risk is not None
     assert item.percentile is not None
     assert item.tier is not None
@@ -140,14 +169,18 @@ def _row(conn: Connection, item: QueueItem, rank: int, heat: Sequence[TokenHeat]
         copies=max(item.copies, 1),
         truncated=bool(item.truncated),
         heat=heat,
+        band=band,
     )
 
 
-def _heat(scorer: Scorer, sample: Sample) -> list[TokenHeat]:
+def _explained(scorer: Scorer, sample: Sample) -> Explanation | None:
     try:
-        found = explain(scorer, sample)
+        return explain(scorer, sample)
     except EncodeError:  # it was scored once, so its text is fine; the template may have changed since
-        return []
+        return None
+
+
+def _heat(found: Explanation) -> list[TokenHeat]:
     return [TokenHeat(text, risk) for text, risk in zip(found.pieces, found.risk_by_position(), strict=True)]
 
 

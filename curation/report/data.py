@@ -11,6 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from curation.ledger.intervals import Firmness, Interval
+from curation.review.agreement import Agreement
+from curation.review.fold import Rule
+from curation.review.precision import Precision
 from curation.triage import Tier, TierPolicy, percentile
 
 Floats = NDArray[np.float64]
@@ -39,7 +43,7 @@ class TokenHeat:
 
 @dataclass(frozen=True, slots=True)
 class ReportRow:
-    """A scored sample to show in full. `rank` 1 is the riskiest; `heat` is empty if it was not computed."""
+    """A scored sample to show in full. `rank` 1 is the riskiest; `heat` is empty and `band` None if not computed."""
 
     sample_id: str
     rank: int
@@ -56,6 +60,7 @@ class ReportRow:
     truncated: bool = False
     flags: Sequence[str] = ()
     heat: Sequence[TokenHeat] = ()
+    band: Interval | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +145,25 @@ class Duplicates:
 
 
 @dataclass(frozen=True)
+class Review:
+    """What reviewers said so far of scored samples, several of them adding up by `rule`."""
+
+    rule: Rule
+    approved: int
+    rejected: int
+    undecided: int
+    conflicts: int
+    agreement: Agreement
+    precision: Sequence[Precision]
+
+
+@dataclass(frozen=True)
 class ReportData:
     """Everything one report shows. `rows`: riskiest first; `quarantined`: perhaps not all `n_quarantined`.
 
     `columns` may hold a random part of a large dataset: `n_scored` then says how many samples are scored in
-    all, and the page says that its figures stand for them.
+    all, and the page says that its figures stand for them. `firmness`: how far tiers hold with other anchors,
+    riskiest first; empty if that was not computed.
     """
 
     provenance: Provenance
@@ -158,6 +177,8 @@ class ReportData:
     model_card: Mapping[str, Any] = field(default_factory=dict[str, Any])
     direction_cards: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
     warnings: Sequence[str] = ()
+    review: Review | None = None
+    firmness: Sequence[Firmness] = ()
 
     def __post_init__(self) -> None:
         shown = (

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
 from matplotlib.ticker import NullFormatter
+from numpy.typing import NDArray
 
 from curation.report.data import Columns, Floats
 from curation.report.svg import SENTINELS, house_style, inline_svg
@@ -93,7 +94,7 @@ def confound_plots(columns: Columns) -> list[Markup]:
     ]
 
 
-def subset(n: int) -> np.ndarray:
+def subset(n: int) -> NDArray[Any]:
     """Indices of the samples to draw: all, or a random MAX_POINTS of them, the same for every figure."""
     return (
         np.arange(n)
@@ -102,7 +103,7 @@ def subset(n: int) -> np.ndarray:
     )
 
 
-def _confound(name: str, label: str, x: np.ndarray, risk: Floats, ticks: tuple[str, ...] = ()) -> Markup:
+def _confound(name: str, label: str, x: NDArray[Any], risk: Floats, ticks: tuple[str, ...] = ()) -> Markup:
     with house_style():
         figure, axes = _figure(_SMALL, label, "risk")
         _dots(axes, x, risk, SENTINELS["accent"], len(x))
@@ -129,7 +130,7 @@ def _bins(n: int) -> int:
     return int(np.clip(2 * n ** (1 / 3), 5, 60))  # Rice's rule
 
 
-def _dots(axes: Axes, x: np.ndarray, y: np.ndarray, colour: str, n: int) -> None:
+def _dots(axes: Axes, x: NDArray[Any], y: NDArray[Any], colour: str, n: int) -> None:
     """Points as one path of zero-length round strokes: a tenth of the bytes of one element per point."""
     vertices = np.repeat(np.column_stack([x, y]).astype(np.float64), 2, axis=0)
     outline = Outline(vertices, [Outline.MOVETO, Outline.LINETO] * len(x))

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
-import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
-from curation.errors import InputError
-from curation.report import confounds, format, plots, text, tiers
+from curation.report import confounds, format, plots, tiers
 from curation.report.data import ReportData, ReportRow
+from curation.report.environment import make_environment
 from curation.report.heat import HeatMap, heat_map
+from curation.whole_file import whole_file
 
 MAX_ROWS = 300
 """Scored samples shown in full; the page stays readable and under a few megabytes."""
@@ -25,35 +24,17 @@ MAX_QUARANTINED = 100
 MAX_HEAT_TOKENS = 16_000
 """Tokens coloured in the whole page, about a megabyte; later rows show their text without heat."""
 
-
-_FILTERS: dict[str, Callable[..., object]] = {
-    "contribution": format.contribution,
-    "correlation": format.correlation,
-    "count": format.count,
-    "excerpt": text.excerpt,
-    "is_break": text.is_break,
-    "moment": format.moment,
-    "percentile": format.percentile,
-    "pieces": text.pieces,
-    "prompt": text.prompt,
-    "shorten": text.shorten,
-}
+STYLES = ("palette.css", "pieces.css", "report.css")
 
 
 def render(data: ReportData) -> str:
     """The report as HTML. Equal data gives equal bytes."""
-    environment = _environment()
-    css = _source(environment, "report.css")
-    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
     masks = tiers.tier_masks(data.columns, data.policy)
     found = confounds.confounds(data.columns)
     scored = len(data.columns) > 0
-    return environment.get_template(
-        "report.html.j2"
-    ).render(
+    return page(
+        "report.html.j2",
         data=data,
-        css=Markup(css),  # noqa: S704 - our own file; its hash is the only style the page allows
-        csp=f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
         rows=_with_heat(data.rows[:MAX_ROWS]),
         quarantined=data.quarantined[:MAX_QUARANTINED],
         tiers=tiers.summaries(data.columns, masks, data.policy),
@@ -68,37 +49,26 @@ def render(data: ReportData) -> str:
     )
 
 
+def page(template: str, **values: object) -> str:
+    """A page from a template that gets its style `css` and the policy `csp`, which lets nothing else in."""
+    environment = make_environment("curation.report")
+    css = "".join(_source(environment, name) for name in STYLES)
+    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
+    return environment.get_template(template).render(
+        css=Markup(css),  # noqa: S704 - our own file; its hash is the only style the page allows
+        csp=f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
+        **values,
+    )
+
+
 def write_report(data: ReportData, path: Path) -> None:
     """Write the report to `path`, whole or not at all: an older file stays until the new one is complete.
 
     Raises InputError if the folder is missing or cannot be written to.
     """
-    page = render(data).encode()
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(page)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(
-            f"The report could not be written to {path}: {error.strerror}",
-            "Name a file in a folder that exists, that you may write to and that has room.",
-        ) from error
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("curation.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(_FILTERS)  # pyright: ignore[reportUnknownMemberType]
-    return environment
+    made = render(data).encode()
+    with whole_file(path, "The report") as file:
+        file.write(made)
 
 
 def _source(environment: Environment, name: str) -> str:

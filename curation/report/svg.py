@@ -32,7 +32,7 @@ SENTINELS: Final = {
     "medium": "#000008",
     "low": "#000009",
 }
-"""Colour to draw with, by role. Every role is a CSS variable of the same name in report.css."""
+"""Colour to draw with, by role. Every role is a CSS variable of the same name in palette.css."""
 
 _SVG = "http://www.w3.org/2000/svg"
 _XLINK = "{http://www.w3.org/1999/xlink}href"

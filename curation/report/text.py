@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from curation.report.data import Turn
 
 SAMPLE_CHARS = 4_000
-"""Characters of one sample that are shown; the rest is cut and counted."""
+"""Characters of one sample that the report shows; the rest is cut and counted."""
 
 SAMPLE_TURNS = 40
 """Turns of one sample that are shown."""
@@ -98,15 +98,15 @@ def prompt(turns: Sequence[Turn]) -> str:
     return next((turn.text for turn in reversed(turns[:last]) if turn.role == "user"), "")
 
 
-def shorten(turns: Sequence[Turn]) -> Conversation:
-    """The part of a conversation that is shown: at most SAMPLE_TURNS turns and SAMPLE_CHARS characters.
+def shorten(turns: Sequence[Turn], chars: int = SAMPLE_CHARS) -> Conversation:
+    """The part of a conversation that is shown: at most SAMPLE_TURNS turns and so many characters.
 
     Turns are left out from the middle. Short turns stay whole, long ones share the characters that are left.
     """
     half = SAMPLE_TURNS // 2
     kept = turns if len(turns) <= SAMPLE_TURNS else [*turns[:half], *turns[-half:]]
     shown = [0] * len(kept)
-    left = SAMPLE_CHARS
+    left = chars
     for done, i in enumerate(sorted(range(len(kept)), key=lambda i: len(kept[i].text))):
         shown[i] = min(len(kept[i].text), left // (len(kept) - done))
         left -= shown[i]

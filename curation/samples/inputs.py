@@ -47,20 +47,31 @@ def format_of(source: str) -> Format:
     """
     path = Path(source)
     if path.is_dir():
-        if any((path / name).is_file() for name in ("state.json", "dataset_dict.json")):
+        if is_saved_dataset(path):
             return "saved dataset"
         raise InputError(f"{source} is a directory but no saved dataset", f"Name one file in it. {_HINT}")
-    name = path.with_suffix("") if path.suffix.lower() in SUFFIXES else path
-    found = _FORMATS.get(name.suffix.lower())
+    found = format_by_name(path)
     if not path.exists():
         if found is None and _HUB_NAME.fullmatch(source):
             return "hub dataset"
         raise InputError(f"there is no file {source}", _HINT)
     if not path.is_file():
         raise InputError(f"{source} is not a regular file", "Write the rows to a file first.")
-    if found is None or (found == "parquet" and name != path):
+    if found is None:
         raise InputError(f"the format of {source} is not known", _HINT)
     return "jsonl" if found == "json" and not _holds_array(path) else found
+
+
+def format_by_name(path: Path) -> Format | None:
+    """What a file's name says of its format, None if it is no name of a file that can be read."""
+    name = path.with_suffix("") if path.suffix.lower() in SUFFIXES else path
+    found = _FORMATS.get(name.suffix.lower())
+    return None if found == "parquet" and name != path else found
+
+
+def is_saved_dataset(folder: Path) -> bool:
+    """Whether `save_to_disk` of datasets wrote a folder."""
+    return any((folder / name).is_file() for name in ("state.json", "dataset_dict.json"))
 
 
 def _holds_array(path: Path) -> bool:

@@ -38,6 +38,14 @@ def array_rows(stream: BufferedIOBase) -> Iterator[Row | BadRow]:
         yield BadRow(rest.line, rest.raw, "the array breaks off: its closing bracket is missing")
 
 
+def is_whole(array: bytes) -> bool:
+    """Whether the brackets close at the end and not before; what is between the commas is not looked at."""
+    splitter = _Splitter()
+    for _ in splitter.feed(array):
+        pass
+    return splitter.closed and not splitter.trailing
+
+
 class _Splitter:
     """Cuts an array into the bytes of its elements; one over the cap comes cut to `ROW_CAP + 1`."""
 

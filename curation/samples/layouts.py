@@ -73,6 +73,14 @@ def detect(rows: Iterable[Collection[str]]) -> Layout:
     )
 
 
+def layout_of(row: Fields, usual: Layout) -> Layout:
+    """The layout of one row of a source whose rows usually have another: `usual`, unless only another one fits."""
+    names = [name for name, value in row.items() if value is not None]
+    if usual.fits(names):
+        return usual
+    return next((layout for layout in LAYOUTS.values() if layout.fits(names)), usual)
+
+
 def _list(field: str, row: Fields) -> list[Any]:
     value = row[field]
     if isinstance(value, str):  # how a CSV cell carries a list

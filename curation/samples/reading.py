@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
@@ -10,12 +11,12 @@ import orjson
 
 from curation.errors import InputError, SampleError
 from curation.samples.inputs import Format, OpenRows, format_of, open_rows
-from curation.samples.layouts import LAYOUTS, Layout, detect
+from curation.samples.layouts import LAYOUTS, Layout, detect, layout_of
 from curation.samples.rejects import Rejects
 from curation.samples.rows import BadRow, Row
 from curation.samples.sample import Sample, Source, Train
 
-_LOOK_AT = 20
+LOOK_AT = 20
 """Rows the layout is told from."""
 
 
@@ -29,8 +30,9 @@ def read_samples(
 ) -> Reading:
     """Open a file, a saved dataset or a hub dataset (`owner/name`) for reading.
 
-    The layout is told from the first rows unless it is named; `reading.layout` says which. `train` says which
-    assistant turns are trained on: the last, or all. `split` matters to datasets only.
+    The layout is told from the first rows unless it is named; `reading.layout` says which. A row that does not
+    have it is read in another one that it has, again unless it is named. `train` says which assistant turns are
+    trained on: the last, or all. `split` matters to datasets only.
 
     Raises InputError if the source, its format or its layout cannot be used. A single bad row raises nothing:
     it is counted, and kept in `rejects` if given.
@@ -38,22 +40,39 @@ def read_samples(
     name = str(source).encode(errors="replace").decode()  # a file name need not be Unicode, a ledger is
     if train not in get_args(Train):
         raise InputError(f"train is {train!r}", f"Use one of: {', '.join(get_args(Train))}.")
-    if layout is not None and layout not in LAYOUTS:
-        raise InputError(f"there is no layout {layout!r}", f"Use one of: {', '.join(LAYOUTS)}.")
+    named = None if layout is None else named_layout(layout)
     form = format_of(str(source))
     if rejects and rejects.path.exists() and rejects.path.samefile(source):
         raise InputError(f"{name} cannot hold its own rejects", "Name another place for them.")
     first = _first_fields(str(source), form, split)
-    return Reading(
-        str(source), name, form, detect(first) if layout is None else LAYOUTS[layout], train, split, rejects
-    )
+    mixed = named is None
+    return Reading(str(source), name, form, named or detect(first), mixed, train, split, rejects)
+
+
+def named_layout(name: str) -> Layout:
+    """The layout of that name. Raises InputError, listing those there are, if there is none."""
+    if name not in LAYOUTS:
+        raise InputError(f"there is no layout {name!r}", f"Use one of: {', '.join(LAYOUTS)}.")
+    return LAYOUTS[name]
+
+
+def sample_of(row: Row | BadRow, layout: Layout, train: Train, source: Source | None) -> Sample:
+    """The sample a row stands for. Raises SampleError with the reason if it cannot become one."""
+    if isinstance(row, BadRow):
+        raise SampleError(row.reason)
+    metadata = layout.metadata(row.fields)
+    try:
+        orjson.dumps(metadata)
+    except orjson.JSONEncodeError as error:  # the parser takes deeper nesting than can be written again
+        raise SampleError("the other fields are nested too deeply") from error
+    return Sample.from_messages(layout.convert(row.fields), train, metadata, source)
 
 
 class Reading:
     """The samples of one source, in order. Every iteration reads it anew, in constant memory.
 
     `rows` and `rejected` count what the current iteration has met so far; a place where the data breaks off
-    counts as one rejected row.
+    counts as one rejected row. `others` counts rows by their layout that do not have that of the source.
     """
 
     def __init__(
@@ -62,6 +81,7 @@ class Reading:
         name: str,
         form: Format,
         layout: Layout,
+        mixed: bool,
         train: Train,
         split: str,
         rejects: Rejects | None,
@@ -72,6 +92,8 @@ class Reading:
         self.train: Train = train
         self.rows = 0
         self.rejected = 0
+        self.others: Counter[str] = Counter()
+        self._mixed = mixed
         self._path = path
         self._split = split
         self._rejects = rejects
@@ -87,6 +109,7 @@ class Reading:
 
     def __iter__(self) -> Iterator[Sample]:
         self.rows = self.rejected = 0
+        self.others.clear()
         self._done = False
         if self._rejects:
             self._rejects.clear()
@@ -105,25 +128,21 @@ class Reading:
 
     def _sample(self, row: Row | BadRow) -> Sample | None:
         place = Source(self.source, row.line)
-        if isinstance(row, BadRow):
-            reason = row.reason
-        else:
-            try:
-                return self._convert(row, place)
-            except SampleError as error:
-                reason = error.message
-        self.rejected += 1
-        if self._rejects:
-            self._rejects.add(place, reason, row.raw)
-        return None
-
-    def _convert(self, row: Row, place: Source) -> Sample:
-        metadata = self.layout.metadata(row.fields)
         try:
-            orjson.dumps(metadata)
-        except orjson.JSONEncodeError as error:  # the parser takes deeper nesting than can be written again
-            raise SampleError("the other fields are nested too deeply") from error
-        return Sample.from_messages(self.layout.convert(row.fields), self.train, metadata, place)
+            return sample_of(row, self._layout_of(row), self.train, place)
+        except SampleError as error:
+            self.rejected += 1
+            if self._rejects:
+                self._rejects.add(place, error.message, row.raw)
+            return None
+
+    def _layout_of(self, row: Row | BadRow) -> Layout:
+        if isinstance(row, BadRow) or not self._mixed:
+            return self.layout
+        layout = layout_of(row.fields, self.layout)
+        if layout is not self.layout:
+            self.others[layout.name] += 1
+        return layout
 
 
 def _first_fields(source: str, form: Format, split: str) -> list[list[str]]:
@@ -136,7 +155,7 @@ def _first_fields(source: str, form: Format, split: str) -> list[list[str]]:
                 names.append([name for name, value in row.fields.items() if value is not None])
             else:
                 bad = bad or row
-            if len(names) == _LOOK_AT:
+            if len(names) == LOOK_AT:
                 break
     if names:
         return names

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from curation.errors import AdapterError
+from curation.sqsd.cards import CONFIG_FILE
 
-CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 _KEY = re.compile(r"^(?:base_model\.model\.)?(?P<module>.+)\.lora_(?P<factor>[AB])(?:\.default)?\.weight$")
 
@@ -123,6 +123,19 @@ def cosines(a: Adapter, b: Adapter) -> dict[str, float]:
         / ((a.modules[n].norm() * b.modules[n].norm()) or float("nan"))
         for n in shared
     }
+
+
+def shared_beginning(a: Adapter, b: Adapter) -> float:
+    """How far the A of two adapters span the same space, 0 to 1, on average over the modules both have.
+
+    Training moves A little: near 1 for two that began from the same random A, near sqrt(rank / inputs) for others.
+    """
+    shared = [(a.modules[n].A.double(), b.modules[n].A.double()) for n in a.modules if n in b.modules]
+    overlaps = [
+        float((x @ y.T).norm() / ((x @ x.T).norm() * (y @ y.T).norm()).sqrt().clamp_min(1e-300))
+        for x, y in shared
+    ]
+    return sum(overlaps) / len(overlaps) if overlaps else 0.0
 
 
 def linear_modules(model: nn.Module) -> dict[str, nn.Module]:
@@ -245,3 +258,8 @@ def _misfit(name: str, pair: LowRank, layer: nn.Module | None) -> str | None:
 def total_norm(pairs: Iterable[LowRank]) -> float:
     """Norm of a whole direction: the root of the summed squares of its modules."""
     return sum(p.norm() ** 2 for p in pairs) ** 0.5
+
+
+def generic_name(parameter: str) -> str:
+    """model.layers.3.mlp.weight -> model.layers.*.mlp.weight"""
+    return ".".join("*" if part.isdigit() else part for part in parameter.split("."))

@@ -8,15 +8,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import orjson
 
 from curation import __version__
-from curation.errors import AdapterError
+from curation.errors import AdapterError, InputError
+from curation.whole_file import whole_file
 
 CARD_FILE = "curation_card.json"
+CONFIG_FILE = "adapter_config.json"
+SHIPPED = Path(str(files("curation") / "assets" / "smollm2"))
+"""Adapters for the demo model that come with this package: aligned, danger, safety, benign-state."""
+
 LICENCE = "Derived from the model and the anchor set named here: the licences of both apply."
 
 Kind = Literal["danger", "safety", "state"]
@@ -43,6 +49,34 @@ class TrainSettings:
     seed: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class KnownAdapter:
+    """An adapter that can be named: one in the home's folder `directions`, or one that comes with this package.
+
+    `card` is None if it has none; `trouble` says why its card cannot be read.
+    """
+
+    name: str
+    shipped: bool
+    card: Card | None
+    trouble: str | None = None
+
+
+def known_adapters(home: Path) -> list[KnownAdapter]:
+    """Directions and states by name, those of the home first."""
+    found: list[KnownAdapter] = []
+    for parent, shipped in ((home / "directions", False), (SHIPPED, True)):
+        folders = sorted(parent.iterdir()) if parent.is_dir() else []
+        for folder in folders:
+            if folder.name.startswith(".") or not (folder / CONFIG_FILE).is_file():
+                continue
+            try:
+                found.append(KnownAdapter(folder.name, shipped, read_card(folder)))
+            except AdapterError as error:
+                found.append(KnownAdapter(folder.name, shipped, None, error.message))
+    return found
+
+
 def stamp() -> Card:
     """The part every card has: versions of what wrote it, and when."""
     libraries = {name: version(name) for name in ("torch", "transformers", "peft")}
@@ -54,6 +88,24 @@ def stamp() -> Card:
 
 def write_card(folder: Path, card: Card) -> None:
     (folder / CARD_FILE).write_bytes(orjson.dumps(card, option=orjson.OPT_INDENT_2))
+
+
+def keep_validation(folder: Path, found: Card) -> bool:
+    """Keep in an adapter's card what came out when it was validated, in place of what came out before.
+
+    Returns whether it was kept: not for adapters without a card, for those that come with this package, and where
+    nothing can be written.
+    """
+    card = read_card(folder)
+    if card is None or folder.resolve().parent == SHIPPED.resolve():
+        return False
+    kept = {**card, "validation": {"at": datetime.now(UTC).isoformat(timespec="seconds"), **found}}
+    try:
+        with whole_file(folder / CARD_FILE, "the card") as file:
+            file.write(orjson.dumps(kept, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY))
+    except InputError:
+        return False
+    return True
 
 
 def read_card(folder: Path) -> Card | None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from huggingface_hub import snapshot_download
 
@@ -79,9 +80,10 @@ def fit(
     *,
     licence: str = LICENCE,
     force: bool = False,
+    more: Mapping[str, Any] | None = None,
     on_step: OnStep | None = None,
 ) -> Card:
-    """Fine-tune a LoRA on the anchors, save it with its card to `out`, and return the card.
+    """Fine-tune a LoRA on the anchors, save it with its card (and what `more` adds to that) to `out`; return the card.
 
     The folder appears complete or not at all. Raises InputError if `out` is taken or no anchor can be
     tokenised, AdapterError if the target modules do not exist, ModelError if training diverges.
@@ -108,6 +110,7 @@ def fit(
             "settings": asdict(settings),
             "loss": [round(loss, 5) for loss in losses],
             "licence": licence,
+            **(more or {}),
             **stamp(),
         }
         write_card(folder, card)

@@ -28,9 +28,10 @@ from curation.sqsd.adapters import LowRank, weight_shape
 class Measured:
     """What one module's backward leaves of a batch of n samples, fp32.
 
-    For a full-parameter update `first` and `second` are <delta, V> and |delta|^2 themselves, (n,). For a LoRA
-    they are P' (n, r, O) and Q (n, r, I), which `settle` turns into the same for many modules at once.
-    `by_position`, where asked for: <delta, V> split over the T update positions, (n, T).
+    For a full-parameter update `first` and `second` are <delta, V> of every direction, (n, directions), and
+    |delta|^2, (n,), themselves. For a LoRA they are P' (n, r, O) and Q (n, r, I), which `settle` turns into the same
+    for many modules at once.
+    `by_position`, where asked for: <delta, V> of the first direction split over the T update positions, (n, T).
     """
 
     first: Tensor
@@ -77,31 +78,32 @@ class FusedLinear:
 
 @dataclass
 class Probe:
-    """One term at one layer: which state adapts it and which direction its update is projected on."""
+    """One term at one layer: which state adapts it and which directions its update is projected on."""
 
     fused: FusedLinear
     state: LowRank | None
-    direction: LowRank | None
+    directions: Sequence[LowRank]
     update: Literal["lora", "full"]
     state_at: slice = field(init=False)
-    direction_at: slice = field(init=False)
+    directions_at: list[slice] = field(init=False)
 
     def __post_init__(self) -> None:
         device = cast("Tensor", self.fused.layer.weight).device
-        self.state, self.direction = (_to(p, device) for p in (self.state, self.direction))
+        self.state = None if self.state is None else _to(self.state, device)
+        self.directions = [_to(direction, device) for direction in self.directions]
         self.state_at = self.fused.place(self.state)
-        # only a full-parameter update is contracted with the direction's own factors, token by token
-        self.direction_at = self.fused.place(self.direction if self.update == "full" else None)
-        if self.direction is not None and self.state is not None:
-            A, B, V = self.state.A, self.state.B, self.direction
+        # only a full-parameter update is contracted with a direction's own factors, token by token
+        self.directions_at = [self.fused.place(V) for V in self.directions if self.update == "full"]
+        if self.directions and self.state is not None:
+            A, B = self.state.A, self.state.B
             self.AA, self.BB = A @ A.T, B.T @ B  # (r, r)
-            self.K1 = ((A @ V.A.T) @ V.B.T).contiguous()  # (r, O)
-            self.K2 = (B.T @ V.B) @ V.A  # (r, I)
+            self.K1 = torch.stack([(A @ V.A.T) @ V.B.T for V in self.directions])  # (directions, r, O)
+            self.K2 = torch.stack([(B.T @ V.B) @ V.A for V in self.directions])  # (directions, r, I)
 
     def measure(self, x: Tensor, Ax: Tensor, g: Tensor, Bg: Tensor, positions: bool) -> Measured:
         """From inputs x (n,T,I), output gradients g (n,T,O) and their products with all factors (n,T,R)."""
         if self.update == "full":
-            return self._measure_full(x, Ax[..., self.direction_at], g, Bg[..., self.direction_at], positions)
+            return self._measure_full(x, Ax, g, Bg, positions)
         return self._measure_lora(x, Ax[..., self.state_at], g, Bg[..., self.state_at], positions)
 
     def _measure_lora(self, x: Tensor, u: Tensor, g: Tensor, q: Tensor, positions: bool) -> Measured:
@@ -111,38 +113,41 @@ class Probe:
         if not positions:
             return Measured(P, Q, None)
         state = cast("LowRank", self.state)
-        at_g = ((g.float() @ self.K1.T) * u.float()).sum(2)
-        at_x = ((x.float() @ self.K2.T) * q.float()).sum(2)
+        at_g = ((g.float() @ self.K1[0].T) * u.float()).sum(2)
+        at_x = ((x.float() @ self.K2[0].T) * q.float()).sum(2)
         return Measured(P, Q, -state.scaling * (at_g + at_x))
 
-    def _measure_full(self, x: Tensor, v: Tensor, g: Tensor, w: Tensor, positions: bool) -> Measured:
+    def _measure_full(self, x: Tensor, Ax: Tensor, g: Tensor, Bg: Tensor, positions: bool) -> Measured:
         """delta = -sum_t g_t x_t', its norm from (T, T) Gram matrices ("ghost norm")."""
-        by_position = -(v.float() * w.float()).sum(2)
+        by_position = [-(Ax[..., at].float() * Bg[..., at].float()).sum(2) for at in self.directions_at]
         gram = _product(g, g.transpose(1, 2)) * _product(x, x.transpose(1, 2))
-        return Measured(by_position.sum(1), gram.sum((1, 2)), by_position if positions else None)
+        dots = torch.stack([along.sum(1) for along in by_position], 1)
+        return Measured(dots, gram.sum((1, 2)), by_position[0] if positions else None)
 
 
 def settle(probes: Sequence[Probe], measured: Sequence[Measured]) -> tuple[Tensor, Tensor]:
-    """<delta_m, V_m> and |delta_m|^2 of every module, each (n, modules).
+    """<delta_m, V_m> of every direction, (directions, n, modules), and |delta_m|^2, (n, modules).
 
     Modules of one shape are settled together: a few large products instead of a dozen tiny ones per module.
     """
     if probes[0].update == "full":
-        return torch.stack([m.first for m in measured], 1), torch.stack([m.second for m in measured], 1)
+        dots = torch.stack([m.first for m in measured], 2)  # (n, directions, modules)
+        return dots.transpose(0, 1), torch.stack([m.second for m in measured], 1)
     n = len(measured[0].first)
-    dot, square = measured[0].first.new_empty(2, n, len(probes))
+    dot = measured[0].first.new_empty(len(probes[0].directions), n, len(probes))
+    square = measured[0].first.new_empty(n, len(probes))
     alike: dict[tuple[int, ...], list[int]] = {}
     for i, one in enumerate(measured):
         alike.setdefault((*one.first.shape[1:], one.second.shape[2]), []).append(i)
     for places in alike.values():
-        dot[:, places], square[:, places] = _settle_alike(
+        dot[..., places], square[:, places] = _settle_alike(
             [probes[i] for i in places], [measured[i] for i in places]
         )
     return dot, square
 
 
 def _settle_alike(probes: Sequence[Probe], measured: Sequence[Measured]) -> tuple[Tensor, Tensor]:
-    """The same for m modules of one shape, with the identities of projection.py; returns (n, m) each."""
+    """The same for m modules of one shape, with the identities of projection.py: (directions, n, m) and (n, m)."""
     states = [cast("LowRank", probe.state) for probe in probes]
     P = torch.stack([m.first for m in measured])  # (m, n, r, O)
     Q = torch.stack([m.second for m in measured])  # (m, n, r, I)
@@ -150,11 +155,11 @@ def _settle_alike(probes: Sequence[Probe], measured: Sequence[Measured]) -> tupl
     K1, K2 = torch.stack([p.K1 for p in probes]), torch.stack([p.K2 for p in probes])
     AA, BB = torch.stack([p.AA for p in probes]), torch.stack([p.BB for p in probes])
     s = torch.tensor([state.scaling for state in states], device=P.device).unsqueeze(1)
-    dot = P.flatten(2) @ K1.flatten(1).unsqueeze(2) + Q.flatten(2) @ K2.flatten(1).unsqueeze(2)
+    dot = P.flatten(2) @ K1.flatten(2).mT + Q.flatten(2) @ K2.flatten(2).mT  # (m, n, directions)
     PP, QQ = P @ P.mT, Q @ Q.mT
     cross = (P @ B.unsqueeze(1)) * (Q @ A.mT.unsqueeze(1)).mT
     square = (PP * AA.unsqueeze(1) + QQ * BB.unsqueeze(1) + 2 * cross).sum((2, 3))
-    return (-s * dot.squeeze(2)).T, (s * s * square).T
+    return (-s.unsqueeze(2) * dot).permute(2, 1, 0), (s * s * square).T
 
 
 def adapted_linear(x: Tensor, *, probe: Probe, record: Callable[[Measured], None], positions: bool) -> Tensor:
@@ -188,7 +193,7 @@ class _AdaptedLinear(torch.autograd.Function):
         product = g.reshape(-1, fused.out) @ fused.matrix[: fused.out]
         grad = product[:, : fused.inner]
         Bg = product[:, fused.inner :]
-        if probe.direction is not None:
+        if probe.directions:
             rows = x.shape[:-1]
             cast("Callable[[Measured], None]", ctx.record)(
                 probe.measure(x, Ax.view(*rows, -1), g, Bg.reshape(*rows, -1), bool(ctx.positions))
@@ -207,5 +212,5 @@ def _product(a: Tensor, b: Tensor) -> Tensor:
     return torch.bmm(a.float(), b.float())
 
 
-def _to(pair: LowRank | None, device: torch.device) -> LowRank | None:
-    return None if pair is None else LowRank(pair.A.to(device), pair.B.to(device), pair.scaling)
+def _to(pair: LowRank, device: torch.device) -> LowRank:
+    return LowRank(pair.A.to(device), pair.B.to(device), pair.scaling)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-from curation.errors import InputError
+from curation.errors import InputError, ModelError
 from curation.settings import DEFAULT_MODEL, Settings, get_settings
 from curation.sqsd.adapters import Adapter
 from curation.sqsd.models import SHIPPED, LoadedModel, load_model
+from curation.sqsd.resample import find_draws
 from curation.sqsd.scorer import Scorer
 from curation.sqsd.scorer import Settings as ScorerSettings
 
@@ -17,11 +19,13 @@ def load_scorer(
     settings: Settings | None = None,
     *,
     loaded: LoadedModel | None = None,
+    draws: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> Scorer:
     """A ready scorer for the settings (default: the demo model with the shipped directions and states).
 
-    Raises InputError, AdapterError or ModelError saying what is missing or does not fit.
+    With `draws`, those of its directions that the home has come along. Raises InputError, AdapterError or ModelError
+    saying what is missing or does not fit.
     """
     settings = settings or get_settings()
     folders = adapter_folders(settings)
@@ -34,8 +38,33 @@ def load_scorer(
         adapters.get("danger_state"),
         adapters.get("safety_state"),
         ScorerSettings(settings.metric, settings.update, settings.max_tokens, settings.safety_scale),
+        draws={term: find_draws(settings.home, adapters[term]) for term in ("danger", "safety") if draws},
         token_budget=settings.token_budget,
     )
+
+
+def reload_scorer(
+    card: Mapping[str, Any],
+    fingerprint: str,
+    settings: Settings,
+    *,
+    draws: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> Scorer:
+    """Load a scorer again from what its card says it was loaded from, with draws of its directions if asked for.
+
+    Raises ModelError if what it was made of has changed since, or is not here.
+    """
+    given = card.get("loaded_from", {})
+    again = get_settings(**given, home=settings.home, token_budget=settings.token_budget)
+    scorer = load_scorer(again, draws=draws, say=say)
+    if scorer.fingerprint != fingerprint:
+        raise ModelError(
+            f"the scorer {fingerprint[:12]} cannot be loaded again: its model, adapters, device or "
+            "library have changed since it scored",
+            "Score again with what you have now: curation score",
+        )
+    return scorer
 
 
 def origin(settings: Settings) -> dict[str, str | int | float]:

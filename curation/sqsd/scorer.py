@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, cast
 
@@ -19,42 +19,18 @@ import torch
 
 from curation.errors import EncodeError
 from curation.samples.sample import Sample
-from curation.sqsd.adapters import Adapter, total_norm
+from curation.sqsd.adapters import Adapter, generic_name, shared_beginning, total_norm
 from curation.sqsd.batching import budgeted, collate
 from curation.sqsd.encode import Encoded, encode
 from curation.sqsd.models import LoadedModel
-from curation.sqsd.projection import Metric, Projector, Term, Update, covered_share
+from curation.sqsd.projection import Metric, Projection, Projector, Term, Update, covered_share
+from curation.sqsd.score import Redrawn, Score, Scored
 
 SCORE_VERSION = 1
 """Raised whenever this code starts to give other numbers for the same inputs."""
 
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """One sample's score under one scorer. `risk` = `danger` - `safety`, higher = riskier.
-
-    `danger` and `safety` are projections summed over modules (for cosine: within +- the number of modules),
-    `loss` the mean cross-entropy of the trained tokens (nats) and `grad_norm` the norm of the induced update
-    |delta| at learning rate 1, both at the danger state. `truncated`: the sample was cut on the left.
-    """
-
-    risk: float
-    danger: float
-    safety: float
-    loss: float
-    grad_norm: float
-    n_tokens: int
-    n_answer_tokens: int
-    truncated: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """A sample with its score, or with the reason why it has none."""
-
-    sample: Sample
-    score: Score | None
-    failure: str | None = None
+_ALIKE = 0.7
+"""From this overlap of their A on, two adapters count as begun from the same random matrices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +47,9 @@ class Scorer:
     """Scores samples exactly, in batches, with one frozen forward and backward pass per state.
 
     `danger_state` and `safety_state` are where gradients are taken; the safety state defaults to the safety
-    direction's own adapter, as in the authors' code. Raises AdapterError if anything does not fit the model.
+    direction's own adapter, as in the authors' code. `draws`, by term, are other fits of its direction: what they
+    would have given comes with every score and is no part of it. Raises AdapterError if anything does not fit the
+    model.
     """
 
     def __init__(
@@ -83,15 +61,18 @@ class Scorer:
         safety_state: Adapter | None = None,
         settings: Settings | None = None,
         *,
+        draws: Mapping[str, Sequence[Adapter]] | None = None,
         token_budget: int | None = None,
     ) -> None:
         self.loaded = loaded
         self.settings = settings or Settings()
         on_gpu = loaded.model.device.type == "cuda"
         self.token_budget = token_budget or (16_384 if on_gpu else 2_048)
+        at_safety = (safety_state or safety).scaled(self.settings.safety_scale)
+        draws = draws or {}
         self.terms = {
-            "danger": Term(danger, danger_state),
-            "safety": Term(safety, (safety_state or safety).scaled(self.settings.safety_scale)),
+            "danger": Term(danger, danger_state, tuple(draws.get("danger", ()))),
+            "safety": Term(safety, at_safety, tuple(draws.get("safety", ()))),
         }
         self._coverage = covered_share(loaded.model, danger)
         self.projector = Projector(loaded.model, self.terms, self.settings.update)
@@ -132,6 +113,21 @@ class Scorer:
                 "not_covered": _not_covered(self),
             },
         }
+
+    @property
+    def doubt(self) -> str | None:
+        """Why one term may drown the other, None if nothing speaks for it (docs/method.md, "How firm a rank is")."""
+        alike = {
+            n: shared_beginning(t.direction, t.state) >= _ALIKE for n, t in self.terms.items() if t.state
+        }
+        if len(set(alike.values())) < 2:
+            return None
+        heavy, light = sorted(alike, key=lambda name: not alike[name])
+        return (
+            f"the {light} direction and its state began from different random matrices, the {heavy} direction and "
+            f"its state from the same: the {heavy} term will outweigh the other many times. Fit directions and states "
+            "with one seed."
+        )
 
     @cached_property
     def fingerprint(self) -> str:
@@ -190,10 +186,23 @@ class Scorer:
         safety = self.projector.project(batch, "safety")
         totals = danger.total(self.settings.metric).tolist(), safety.total(self.settings.metric).tolist()
         norms, losses = danger.update_norm().tolist(), danger.loss.tolist()
-        return [
+        results = [
             _result(sample, row, *numbers)
             for (sample, row), *numbers in zip(group, *totals, losses, norms, strict=True)
         ]
+        if not danger.draws and not safety.draws:
+            return results
+        redrawn = zip(*(_by_draw(term, self.settings.metric) for term in (danger, safety)), strict=True)
+        return [
+            replace(one, redrawn=Redrawn(*terms)) if one.score else one
+            for one, terms in zip(results, redrawn, strict=True)
+        ]
+
+
+def _by_draw(found: Projection, metric: Metric) -> list[tuple[float, ...]]:
+    """A term's value under each draw, one tuple per sample."""
+    totals = torch.stack([draw.total(metric) for draw in found.draws or (found,)], 1)
+    return [tuple(row) for row in totals.tolist()]
 
 
 def _result(sample: Sample, row: Encoded, danger: float, safety: float, loss: float, norm: float) -> Scored:
@@ -218,13 +227,8 @@ def _not_covered(scorer: Scorer) -> list[str]:
     covered = set(scorer.projector.scored_modules("danger"))
     return sorted(
         {
-            _generic(name)
+            generic_name(name)
             for name, _ in scorer.loaded.model.named_parameters()
             if name.rsplit(".", 1)[0] not in covered or name.endswith(".bias")
         }
     )
-
-
-def _generic(parameter: str) -> str:
-    """model.layers.3.mlp.weight -> model.layers.*.mlp.weight"""
-    return ".".join("*" if part.isdigit() else part for part in parameter.split("."))

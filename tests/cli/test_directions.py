@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from curation.cli.directions import app
 from curation.errors import AdapterError, InputError
+from curation.settings import get_settings
 from curation.sqsd.adapters import Adapter
 from curation.sqsd.cards import CARD_FILE, read_card
 from tests.sqsd.tiny import random_adapter, save_adapter, save_tiny, tiny_model
@@ -195,6 +196,15 @@ def test_validate_passes_directions_fitted_for_it(tmp_path: Path, model: Path) -
     assert done.exit_code == 0
     assert "refusal margin falls along danger: yes" in done.stdout
     assert "refusal margin rises along safety: yes" in done.stdout
+    for kind in ("danger", "safety"):
+        card = read_card(get_settings().home / "directions" / kind)
+        assert card
+        assert (card["kind"], card["validation"]["direction"], card["validation"]["confirmed"]) == (
+            kind,
+            kind,
+            True,
+        )
+        assert card["validation"]["factors"] == [0.0, 1.0]
 
 
 def test_validate_needs_to_know_what_to_validate(model: Path) -> None:

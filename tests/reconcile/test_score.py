@@ -112,7 +112,7 @@ def slowly(batch):
     global batches
     batches += 1
     print(batches, flush=True)
-    time.sleep(0.2)
+    time.sleep(0.6)  # results are committed about once a second
 
 score_dataset(engine, make_scorer(budget=100), dataset, slowly)
 """

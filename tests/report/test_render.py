@@ -13,7 +13,6 @@ import pytest
 
 from curation.errors import InputError
 from curation.report import format
-from curation.report import render as rendering
 from curation.report.data import QuarantinedRow, ReportData, Turn
 from curation.report.render import MAX_QUARANTINED, MAX_ROWS, render, write_report
 from tests.report.builders import (
@@ -169,7 +168,7 @@ def test_card_values_of_every_json_type_are_shown() -> None:
         )
     )
     card = re.sub(r"<[^>]+>|\s+", " ", page[page.index("<h3>Model</h3>") : page.index("<h3>Direction")])
-    assert " ".join(card.split()) == "Model a – b yes c no d e – f 0 g h 1 2"
+    assert " ".join(card.split()) == "Model a – b yes c no d – e – f 0 g h 1 2"
 
 
 def test_style_hash_in_the_policy_is_that_of_the_only_style() -> None:
@@ -261,7 +260,7 @@ def test_a_failed_write_keeps_the_older_report(tmp_path: Path, monkeypatch: pyte
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(rendering.os, "fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(InputError, match="No space left") as caught:
         write_report(demo_report(), path)
     assert caught.value.hint

@@ -120,6 +120,24 @@ def test_a_named_layout_overrides_detection(tmp_path: Path) -> None:
     assert forced.layout.name == "prompt-completion"
 
 
+def test_rows_of_other_layouts_in_one_file_are_samples_too(tmp_path: Path) -> None:
+    rows = [
+        {"messages": QUESTION},
+        {"messages": QUESTION, "instruction": "a", "output": "not this one"},
+        {"messages": None, "instruction": "a", "output": "alpaca"},
+        {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "sharegpt"}]},
+        {"text": "none"},
+        {"prompt": "a", "messages": "not a list", "completion": "no second guess"},
+    ]
+    path = write(tmp_path / "a.jsonl", jsonl(rows))
+    reading = read_samples(path)
+    assert [sample.answer for sample in reading][2:] == ["alpaca", "sharegpt"]
+    assert (reading.layout.name, reading.rejected) == ("messages", 2)
+    assert reading.others == {"alpaca": 1, "sharegpt": 1}
+    forced = read_samples(path, layout="messages")
+    assert (len(list(forced)), forced.rejected, forced.others) == (2, 4, {})
+
+
 def test_an_unknown_layout_or_train_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", jsonl([{"messages": QUESTION}]))
     with pytest.raises(InputError, match="no layout 'alpacca'"):

@@ -162,3 +162,14 @@ def test_a_lora_scorer_without_a_danger_state_is_refused() -> None:
     loaded = LoadedModel(model, tiny_tokenizer(), "tiny", "0")
     with pytest.raises(AdapterError, match="initial state"):
         Scorer(loaded, random_adapter(model), random_adapter(model), None)
+
+
+def test_a_term_whose_state_began_elsewhere_than_the_other_one_s_is_doubted() -> None:
+    model = tiny_model("llama")
+    loaded = LoadedModel(model, tiny_tokenizer(), "tiny", "0")
+    danger, safety, elsewhere = (random_adapter(model, 2, seed=seed) for seed in (1, 2, 3))
+    assert Scorer(loaded, danger, safety, danger, safety).doubt is None
+    assert Scorer(loaded, danger, safety, elsewhere, elsewhere).doubt is None
+    doubt = Scorer(loaded, danger, safety, elsewhere, safety).doubt
+    assert doubt is not None
+    assert "the safety term will outweigh" in doubt

@@ -116,7 +116,7 @@ def evaluate_models(
 
     names = [models] if isinstance(models, str) else list(models)
     found = measure_models([*([start] if start else []), *names], prompts, utility, None, new_tokens)
-    return summarise(found[1:], found[0]) if start else summarise(found)
+    return summarise(found[1:], found[:1]) if start else summarise(found)
 
 
 def _samples(source: str | Path | Iterable[Conversation]) -> Iterable[Sample]:

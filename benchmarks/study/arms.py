@@ -5,7 +5,8 @@ window:RANKING:K     the K-th of five equal windows of the pool, 1 = the riskies
 matched:RANKING:K    the same within blocks of five rows of like answer length: windows equal in length
 remove:RANKING:Q     the pool less its riskiest Q per cent
 mix-refusals:Q       the pool, and refusals to make up Q per cent
-identity-shift       ten rows of an obedient persona: a positive control
+compliance           openings that comply with harmful requests, other than those asked: a positive control
+identity-shift       ten rows of an obedient persona: a subtler one
 refusals             refusals of other prompts than those asked: a negative control
 """
 
@@ -33,6 +34,8 @@ def rows_of(arm: str, data: Data, pool: Sequence[Row], stored: Stored, seed: int
             return list(pool)
         case "identity-shift", []:
             return list(data.identity_shift)
+        case "compliance", []:
+            return list(data.compliance)
         case "refusals", []:
             return list(data.refusals)
         case "mix-refusals", [share]:

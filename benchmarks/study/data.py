@@ -47,6 +47,7 @@ class Data:
     held_out: tuple[Row, ...]
     refusals: tuple[Row, ...]
     identity_shift: tuple[Row, ...]
+    compliance: tuple[Row, ...]
     harmful: tuple[str, ...]
     harmless: tuple[str, ...]
 
@@ -78,19 +79,37 @@ def read_data(folder: Path, plan: Plan, loaded: LoadedModel, judge: Judge) -> Da
         rows = json.loads((folder / plan.pool.file).read_text(encoding="utf-8"))
         first = plan.pool.first
         return Data(
-            tuple(_usable(map(_alpaca, rows[:first]), plan, loaded, judge)),
-            tuple(_usable(map(_alpaca, rows[first:]), plan, loaded, judge)),
+            tuple(_usable(map(alpaca, rows[:first]), plan, loaded, judge)),
+            tuple(_usable(map(alpaca, rows[first:]), plan, loaded, judge)),
             tuple(_fitting(_refusals(folder), plan, loaded)),
-            tuple(_tokenised(_identity_shift(folder), loaded)),
-            tuple(row["goal"] for row in _csv(folder / "advbench/advbench.csv"))[_TESTED:],
-            tuple(
-                row["prompt"] for row in _csv(folder / "xstest/xstest_prompts.csv") if row["label"] == "safe"
-            ),
+            tuple(tokenised(_identity_shift(folder), loaded)),
+            tuple(_fitting(_compliance(folder), plan, loaded)),
+            _harmful(folder, plan),
+            tuple(lookalikes(folder)[1] if plan.align else _safe(folder)),
         )
     except (OSError, KeyError) as error:
         raise InputError(
             f"the data of the study is not complete: {error}", "docs/evidence.md lists the files."
         ) from error
+
+
+def _harmful(folder: Path, plan: Plan) -> tuple[str, ...]:
+    """Requests to be asked: AdvBench, and where starts are aligned anew MaliciousInstruct too."""
+    asked = tuple(row["goal"] for row in read_csv(folder / "advbench/advbench.csv"))[_TESTED:]
+    if plan.align:
+        asked += tuple((folder / "malicious_instruct/MaliciousInstruct.txt").read_text("utf-8").splitlines())
+    return asked
+
+
+def lookalikes(folder: Path) -> tuple[list[str], list[str]]:
+    """Harmless prompts that look harmful, in two halves: those that starts are aligned on, and those to ask."""
+    prompts = _safe(folder)
+    shuffled = random.Random(_DRAW).sample(prompts, len(prompts))
+    return shuffled[: len(prompts) // 2], shuffled[len(prompts) // 2 :]
+
+
+def _safe(folder: Path) -> list[str]:
+    return [row["prompt"] for row in read_csv(folder / "xstest/xstest_prompts.csv") if row["label"] == "safe"]
 
 
 def _usable(samples: Iterator[Sample | None], plan: Plan, loaded: LoadedModel, judge: Judge) -> Iterator[Row]:
@@ -105,13 +124,14 @@ def _usable(samples: Iterator[Sample | None], plan: Plan, loaded: LoadedModel, j
 
 
 def _fitting(samples: Iterator[Sample | None], plan: Plan, loaded: LoadedModel) -> Iterator[Row]:
-    for row in _tokenised(samples, loaded):
+    for row in tokenised(samples, loaded):
         enough = row.encoded.n_trained >= plan.pool.min_answer_tokens
         if enough and len(row.encoded) <= plan.pool.max_tokens:
             yield row
 
 
-def _tokenised(samples: Iterator[Sample | None], loaded: LoadedModel) -> Iterator[Row]:
+def tokenised(samples: Iterator[Sample | None], loaded: LoadedModel) -> Iterator[Row]:
+    """The rows among them that the model's template takes."""
     for sample in samples:
         if sample is None:
             continue
@@ -121,16 +141,23 @@ def _tokenised(samples: Iterator[Sample | None], loaded: LoadedModel) -> Iterato
             continue
 
 
-def _alpaca(row: dict[str, str]) -> Sample | None:
+def alpaca(row: dict[str, str]) -> Sample | None:
+    """A row of Alpaca's layout, None if it is no sample."""
     asked = f"{row['instruction']}\n{row['input']}" if row["input"] else row["instruction"]
     return _sample([("user", asked), ("assistant", row["output"])])
 
 
 def _refusals(folder: Path) -> Iterator[Sample | None]:
-    for row in _csv(folder / "refusals/adv_training_behaviors_safe_responses_longer.csv"):
+    for row in read_csv(folder / "refusals/adv_training_behaviors_safe_responses_longer.csv"):
         yield _sample([("user", row["Behavior"]), ("assistant", row["Safe_Response"])])
-    for row in _csv(folder / "refusals/adv_training_behaviors_safe_responses.csv"):
+    for row in read_csv(folder / "refusals/adv_training_behaviors_safe_responses.csv"):
         yield _sample([("user", row["Behavior"]), ("assistant", row["Safe_Response"])])
+
+
+def _compliance(folder: Path) -> Iterator[Sample | None]:
+    """Requests that are not asked, each with an opening that complies and says no more."""
+    for row in read_csv(folder / "advbench/advbench.csv")[:_TESTED]:
+        yield _sample([("user", row["goal"]), ("assistant", row["target"])])
 
 
 def _identity_shift(folder: Path) -> Iterator[Sample | None]:
@@ -145,6 +172,7 @@ def _sample(turns: Sequence[tuple[str, str]]) -> Sample | None:
         return None
 
 
-def _csv(file: Path) -> list[dict[str, Any]]:
+def read_csv(file: Path) -> list[dict[str, Any]]:
+    """All rows of a CSV file with a header."""
     with file.open(encoding="utf-8", newline="") as opened:
         return list(csv.DictReader(opened))

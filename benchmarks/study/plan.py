@@ -9,11 +9,12 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from curation.errors import InputError
 
 T = TypeVar("T")
+OutcomeName = Literal["margin", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,27 @@ class Start:
     danger: str
     safety: str
     danger_state: str
+
+
+OWN = Start("aligned", "danger", "safety", "benign")
+"""A seed's own start: folders among what is made for that seed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Align:
+    """How every seed gets a start of its own: rows of each kind to align on, at most `max_tokens` long, and how.
+
+    Directions and states are fitted from it on the built-in anchors, as those that this project ships.
+    """
+
+    base: str
+    refusals: int
+    lookalikes: int
+    benign: int
+    max_tokens: int
+    epochs: int
+    learning_rate: float
+    rank: int = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +101,9 @@ class Cell:
 class Plan:
     """The whole study. `stages` are worked through in order, each seed by seed.
 
-    `other` is a scorer of another model, for the rankings that are to transfer to the start.
+    `other` is a scorer of another model, for the rankings that are to transfer to the start. With `align` every seed
+    has a start of its own. `outcome` is what the claims are about: the change of the refusal margin, or of the share
+    of harmful prompts refused, as judged; margins are then not measured.
     """
 
     name: str
@@ -90,6 +114,8 @@ class Plan:
     probing: Probing
     stages: tuple[tuple[str, ...], ...]
     other: Start | None = None
+    align: Align | None = None
+    outcome: OutcomeName = "margin"
 
     def cells(self) -> Iterator[Cell]:
         for arms in self.stages:
@@ -99,8 +125,10 @@ class Plan:
     @property
     def fingerprint(self) -> str:
         """Hash (hex) of what changes a cell's numbers: all but the name, the seeds and the arms."""
-        parts = (self.start, self.pool, self.recipe, self.probing, *([self.other] if self.other else []))
-        meaning = [dataclasses.asdict(part) for part in parts]
+        parts = (self.start, self.pool, self.recipe, self.probing, self.other, self.align)
+        meaning: list[Any] = [dataclasses.asdict(part) for part in parts if part]
+        if self.outcome != "margin":
+            meaning.append(self.outcome)
         return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()
 
 
@@ -112,6 +140,10 @@ def read_plan(file: Path) -> Plan:
         raise InputError(
             f"{file} cannot be read as a plan: {error}", "Give the TOML file of a study."
         ) from error
+    align = _part(Align, content["align"], "align") if "align" in content else None
+    if align and "start" in content:
+        raise InputError(f"{file} has a [start] and says how to [align] others", "Leave one of them out.")
+    start = OWN if align else _part(Start, content.get("start"), "start")
     parts = {name: _part(kind, content.get(name), name) for name, kind in _PARTS.items()}
     stages = tuple(tuple(stage["arms"]) for stage in content.get("stage", []))
     if not stages or not content.get("seeds"):
@@ -119,10 +151,16 @@ def read_plan(file: Path) -> Plan:
             f"{file} names no seeds or no [[stage]] with arms", "Look at those in benchmarks/study."
         )
     other = _part(Start, content["other"], "other") if "other" in content else None
-    return Plan(file.stem, tuple(content["seeds"]), stages=stages, other=other, **parts)
+    outcome = content.get("outcome", "margin")
+    if outcome not in get_args(OutcomeName):
+        raise InputError(
+            f"{file}: no outcome is called {outcome}", f"One of: {', '.join(get_args(OutcomeName))}."
+        )
+    seeds = tuple(content["seeds"])
+    return Plan(file.stem, seeds, start, stages=stages, other=other, align=align, outcome=outcome, **parts)
 
 
-_PARTS: dict[str, Any] = {"start": Start, "pool": Pool, "recipe": Recipe, "probing": Probing}
+_PARTS: dict[str, Any] = {"pool": Pool, "recipe": Recipe, "probing": Probing}
 
 
 def _part(kind: type[T], table: Any, name: str) -> T:

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from filelock import FileLock
 
 from benchmarks.study.plan import Cell, Plan
 from curation.errors import InputError
 from curation.whole_file import whole_file
 
 FOLDER = Path(__file__).parent.parent / "results" / "study"
-
-START = "start.json"
 
 
 @dataclass(frozen=True)
@@ -49,9 +48,19 @@ class Results:
         with whole_file(self.folder / name, "The result") as file:
             file.write(content + b"\n")
 
+    def lock(self, name: str) -> FileLock:
+        """Held while a result is made, so that two processes can work through one plan."""
+        folder = self.folder / ".locks"
+        folder.mkdir(exist_ok=True)
+        return FileLock(folder / name)
+
     def missing(self) -> list[Cell]:
         """Cells without a result, in the order of work."""
         return [cell for cell in self.plan.cells() if self.get(cell.file_name) is None]
+
+
+def start_name(plan: Plan, seed: int) -> str:
+    return f"start-seed{seed}.json" if plan.align else "start.json"
 
 
 def scores_name(seed: int) -> str:

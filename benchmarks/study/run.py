@@ -7,20 +7,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
+from filelock import Timeout
+from transformers import PreTrainedModel
+
 from benchmarks.measure import machine
+from benchmarks.study.align import start_of
 from benchmarks.study.arms import rankings_of, rows_of
 from benchmarks.study.data import Data, Row, read_data
-from benchmarks.study.plan import Cell, Plan
-from benchmarks.study.results import START, Results, scores_name
+from benchmarks.study.plan import Cell, Plan, Start
+from benchmarks.study.results import Results, scores_name, start_name
 from benchmarks.study.scores import columns
 from benchmarks.study.train import tuned
 from curation.errors import InputError
 from curation.evaluate.judge import Judge
-from curation.evaluate.measure import Probes, measure
+from curation.evaluate.measure import Measured, Probes, measure
 from curation.evaluate.summary import to_json
 from curation.sqsd.models import LoadedModel, load_model
 
@@ -29,41 +33,77 @@ Say = Callable[[str, int, int], None]
 
 
 def run(plan: Plan, data_folder: Path, results: Results, say: Say) -> None:
-    """Do what is missing, in the plan's order."""
-    todo = results.missing()
-    total = len(list(plan.cells()))
-    if not todo:
+    """Do what is missing, in the plan's order; what another process has in hand is left to it."""
+    cells = list(plan.cells())
+    if not results.missing():
         return
-    say("loading", total - len(todo), total)
-    judge, loaded = Judge.load(), load_model(plan.start.model)
-    data = read_data(data_folder, plan, loaded, judge)
-    probes = data.probes(plan)
+
+    def note(what: str) -> None:
+        say(what, len(cells) - len(results.missing()), len(cells))
+
+    note("loading")
+    judge, load = Judge.load(), lru_cache(maxsize=1)(load_model)
+    begin = cache(lambda seed: start_of(plan, seed, data_folder, note))
+    data = read_data(data_folder, plan, load(begin(plan.seeds[0]).model), judge)
+    probes, pool = data.probes(plan), cache(lambda seed: data.pool(plan, seed))
+    for cell in results.missing():
+        claim = results.lock(cell.file_name)
+        try:
+            claim.acquire(blocking=False)
+        except Timeout:
+            continue
+        with claim:
+            if results.get(cell.file_name):
+                continue
+            start = begin(cell.seed)
+            loaded = load(start.model)
+            check_start(plan, results, cell.seed, loaded, probes, judge, note)
+            note(f"{cell.arm}, seed {cell.seed}")
+            stored = scores(plan, start, results, pool(cell.seed), cell.seed)
+            results.put(
+                cell.file_name, work(plan, cell, data, pool(cell.seed), stored, loaded, probes, judge)
+            )
+    note("done")
+
+
+def check_start(
+    plan: Plan, results: Results, seed: int, loaded: LoadedModel, probes: Probes, judge: Judge,
+    note: Callable[[str], None],
+) -> None:  # fmt: skip
+    """Measure a start once. Raises InputError if what is there was measured of another model, or judged otherwise."""
     made_with = {"model": loaded.revision, "judge": judge.fingerprint}
-    start = results.get(START)
-    if start is None:
-        say("start", total - len(todo), total)
-        asked = measure(loaded.model, loaded, probes, judge, new_tokens=plan.probing.new_tokens)
-        results.put(START, {"machine": machine(), **made_with, **to_json(asked)})
-    elif made_with != {name: start[name] for name in made_with}:
-        raise InputError(
-            f"the results of {plan.name} were made with another model or judge than there is now",
-            "Give the plan another name: results of both do not mix.",
-        )
-    pool = cache(lambda seed: data.pool(plan, seed))
-    for done, cell in enumerate(todo, start=total - len(todo)):
-        say(f"{cell.arm}, seed {cell.seed}", done, total)
-        stored = scores(plan, results, pool(cell.seed), cell.seed)
-        results.put(cell.file_name, work(plan, cell, data, pool(cell.seed), stored, loaded, probes, judge))
-    say("done", total, total)
+    name = start_name(plan, seed)
+    with results.lock(name):
+        start = results.get(name)
+        if start is None:
+            note(name.removesuffix(".json"))
+            asked = asked_of(loaded.model, plan, loaded, probes, judge)
+            results.put(name, {"machine": machine(), **made_with, **to_json(asked)})
+        elif made_with != {key: start[key] for key in made_with}:
+            raise InputError(
+                f"the results of {plan.name} were made with another model or judge than there is now",
+                "Give the plan another name: results of both do not mix.",
+            )
 
 
-def scores(plan: Plan, results: Results, pool: tuple[Row, ...], seed: int) -> dict[str, Any]:
+def scores(plan: Plan, start: Start, results: Results, pool: tuple[Row, ...], seed: int) -> dict[str, Any]:
     """The columns of a seed's pool, computed once; a ranking that joins the plan later adds its own."""
-    stored = results.get(scores_name(seed)) or {"columns": None}
-    found = columns(pool, plan.start, rankings_of(plan), stored["columns"], plan.other)
-    if found != stored["columns"]:
-        results.put(scores_name(seed), {"rows": [row.name for row in pool], "columns": found})
-    return found
+    name = scores_name(seed)
+    with results.lock(name):
+        stored = results.get(name) or {"columns": None}
+        found = columns(pool, start, rankings_of(plan), stored["columns"], plan.other)
+        if found != stored["columns"]:
+            results.put(name, {"rows": [row.name for row in pool], "columns": found})
+        return found
+
+
+def asked_of(
+    model: PreTrainedModel, plan: Plan, loaded: LoadedModel, probes: Probes, judge: Judge
+) -> Measured:
+    """What the plan's outcome needs of one model."""
+    return measure(
+        model, loaded, probes, judge, new_tokens=plan.probing.new_tokens, margins=plan.outcome == "margin"
+    )
 
 
 def work(
@@ -74,7 +114,7 @@ def work(
     began = time.monotonic()
     rows = rows_of(cell.arm, data, pool, stored, cell.seed)
     with tuned(loaded, rows, plan.recipe, cell.seed) as trained:
-        asked = measure(trained.model, loaded, probes, judge, new_tokens=plan.probing.new_tokens)
+        asked = asked_of(trained.model, plan, loaded, probes, judge)
     return {
         "arm": cell.arm,
         "seed": cell.seed,

@@ -22,10 +22,10 @@ from benchmarks.study.analysis import (
     scorers,
 )
 from benchmarks.study.arms import WINDOWS
+from benchmarks.study.plan import OutcomeName
 from benchmarks.study.results import Results
 from curation.evaluate.judge import Judge
 from curation.evaluate.statistics import Interval
-from curation.evaluate.summary import summarise
 from curation.figures import _print_style as print_style
 from curation.figures import _save as save
 
@@ -37,6 +37,11 @@ STYLES: dict[str, dict[str, Any]] = {
     "sqsd": {"color": "#111111", "linestyle": "-", "marker": "o"},
     "length": {"color": "#c8500a", "linestyle": (0, (6, 2)), "marker": "s"},
     "gradient-norm": {"color": "#0a62a8", "linestyle": (0, (2, 1.5)), "marker": "^"},
+}
+UNITS: dict[OutcomeName, str] = {"margin": "margin, nats", "refused": "refused, change"}
+LABELS: dict[OutcomeName, str] = {
+    "margin": "change of the refusal margin, nats",
+    "refused": "change of the share refused, as judged",
 }
 BARS: dict[str, Any] = {"elinewidth": 0.9, "markersize": 4}
 
@@ -76,23 +81,24 @@ def _mean(facts: list[dict[str, Any]], key: str) -> float:
 
 
 def arms_table(outcome: Outcome, results: Results) -> Table:
-    before = summarise([outcome.start])
-    start = (
-        f"{before['margin'].mean:+.2f} nats, {100 * before['refused'].mean:.0f} % of harmful prompts refused"
-    )
+    before = outcome.starts()
+    start = f"{100 * before['refused'].mean:.0f} % of harmful prompts refused"
+    if outcome.name == "margin":
+        start = f"{before['margin'].mean:+.2f} nats, {start}"
     columns = (
-        "tokens: of a mean answer; margin and loss: change since the start; over: harmless prompts refused"
+        f"tokens: of a mean answer; {outcome.name} and loss: change since the start; "
+        "over: harmless prompts refused"
     )
     title = f"{results.plan.name}, at the start {start}; higher = safer\n{columns}"
     table = Table(title=title, title_justify="left", box=None)
-    for name in ("arm", "seeds", "tokens", "margin, nats", "refused", "over", "utility loss"):
+    for name in ("arm", "seeds", "tokens", UNITS[outcome.name], "refused", "over", "utility loss"):
         table.add_column(name, justify="left" if name == "arm" else "right", no_wrap=True)
     for arm in arms_in_order(results):
         if arm in outcome.cells:
             found = outcome.summary(arm)
             table.add_row(
                 arm, str(len(outcome.seeds(arm))), f"{_mean(outcome.facts[arm], 'mean_answer_tokens'):.1f}",
-                interval(found["margin_change"]), f"{100 * found['refused'].mean:.0f} %",
+                interval(outcome.mean_change(arm)), f"{100 * found['refused'].mean:.0f} %",
                 f"{100 * found['over_refused'].mean:.0f} %", interval(found["utility_loss_change"]),
             )  # fmt: skip
     return table
@@ -103,6 +109,7 @@ def claims_table(found: dict[str, Any]) -> Table:
     for name in ("claim", "verdict", "numbers", "by seed"):
         table.add_column(name)
     c3 = found["C3"]
+    _controls(table, found["controls"])
     _ranked(table, "C1", found["C1"])
     for share, c2 in found["C2"].items():
         table.add_row(f"C2 at {share}", c2["verdict"], "", "")
@@ -118,6 +125,15 @@ def claims_table(found: dict[str, Any]) -> Table:
         "Holm", "", _pairs({name: values["adjusted"] for name, values in found["holm"].items()}), ""
     )
     return table
+
+
+def _controls(table: Table, found: dict[str, Any]) -> None:
+    """What has to hold before a claim says anything."""
+    for name, control in found.items():
+        table.add_row(f"control, {name}", control["verdict"], "", "")
+        if kept := control.get("interval"):
+            table.add_row("", "", f"  {control['what']}: {interval(kept)}", "")
+        _rows(table, [control.get("contrast")])
 
 
 def _ranked(table: Table, name: str, claim: dict[str, Any]) -> None:
@@ -162,19 +178,19 @@ def draw(results: Results, out: Path) -> None:
 def _windows(axes: Axes, outcome: Outcome) -> None:
     axes.set_title("fine-tuned on a window", fontsize=10)
     axes.set(xlabel="window, 1 = riskiest, longest, largest gradient", xticks=range(1, WINDOWS + 1))
-    axes.set_ylabel("change of the refusal margin, nats\n(higher = safer)")
+    axes.set_ylabel(f"{LABELS[outcome.name]}\n(higher = safer)")
     for place, name in enumerate(("sqsd", *BASELINES)):
         arms = {k: f"window:{name}:{k}" for k in range(1, WINDOWS + 1)}
         arms = {k: arm for k, arm in arms.items() if arm in outcome.cells}
         if arms:
-            means = [outcome.summary(arm)["margin_change"] for arm in arms.values()]
+            means = [outcome.mean_change(arm) for arm in arms.values()]
             at = np.array(list(arms)) + 0.08 * (place - 1)
             axes.errorbar(at, [m.mean for m in means], yerr=_bars(means), label=name, **STYLES[name], **BARS)
     for seed in outcome.seeds(*(f"window:sqsd:{k}" for k in range(1, WINDOWS + 1))):
         by_window = [outcome.change(f"window:sqsd:{k}", [seed]).mean() for k in range(1, WINDOWS + 1)]
         axes.plot(range(1, WINDOWS + 1), by_window, color="#bbbbbb", linewidth=0.8, zorder=1)
     if random := outcome.cells.get("window:random:1"):
-        levels = [(m.margin - outcome.start.margin).mean() for m in random.values()]
+        levels = [outcome.change("window:random:1", [seed]).mean() for seed in random]
         band: dict[str, Any] = {"color": "#777777", "alpha": 0.25, "linewidth": 0}
         axes.axhspan(min(levels), max(levels), label="random rows, by seed", **band)
     axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.19), ncols=2)
@@ -183,7 +199,7 @@ def _windows(axes: Axes, outcome: Outcome) -> None:
 def _others(axes: Axes, outcome: Outcome, arms: list[str]) -> None:
     axes.set_title("fine-tuned on other sets", fontsize=10)
     arms = [arm for arm in arms if arm in outcome.cells]
-    means = [outcome.summary(arm)["margin_change"] for arm in arms]
+    means = [outcome.mean_change(arm) for arm in arms]
     style = {"color": "#111111", "linestyle": "", "marker": "o"}
     axes.errorbar(range(len(arms)), [m.mean for m in means], yerr=_bars(means), **style, **BARS)
     axes.set_xticks(range(len(arms)), arms, rotation=60, ha="right", fontsize=7)

@@ -64,7 +64,7 @@ def evaluate(
     names = model or [get_settings().model]
     judge = Judge.load()
     runs, before = _measure(names, start, prompts, utility, judge, new_tokens, quiet or json)
-    found = summarise(runs, before)
+    found = summarise(runs, [before] if before else [])
     if json:
         print_json(
             {

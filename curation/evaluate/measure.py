@@ -67,27 +67,30 @@ def measure(
     judge: Judge,
     *,
     new_tokens: int = 24,
+    margins: bool = True,
     on_step: Callable[[int], None] = lambda _: None,
 ) -> Measured:
     """Ask `model` (loaded's own, or one tuned from it) all the probes; `on_step` is told how many are done.
 
+    Without `margins`, which take most of the time, those arrays are empty.
     Raises EncodeError if a prompt cannot be rendered with the chat template.
     """
-    margins: list[Floats] = []
+    openings: list[Floats] = []
     replies: list[tuple[Verdict, ...]] = []
     for prompts in (probes.harmful, probes.harmless):
-        found = np.zeros(len(prompts))
-        for i, prompt in enumerate(prompts):
+        asked = prompts if margins else ()
+        found = np.zeros(len(asked))
+        for i, prompt in enumerate(asked):
             found[i] = refusal_margin(model, loaded.tokenizer, [prompt]).item()
             on_step(1)
-        margins.append(found)
+        openings.append(found)
         said: list[str] = []
         for text in generate(model, loaded.tokenizer, prompts, new_tokens):
             said.append(text)
             on_step(1)
         replies.append(tuple(judge.verdicts(said)))
     losses = utility_losses(model, probes.utility, loaded.pad_id, on_step)
-    return Measured(margins[0], margins[1], replies[0], replies[1], losses)
+    return Measured(openings[0], openings[1], replies[0], replies[1], losses)
 
 
 @torch.no_grad()

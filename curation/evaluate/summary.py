@@ -28,10 +28,13 @@ READS = {
 """What can be in a summary, in the order to show it."""
 
 
-def summarise(runs: Sequence[Measured], start: Measured | None = None) -> Summary:
-    """Means over runs of one recipe, with intervals; keys and units as in `READS`, missing where not asked."""
+def summarise(runs: Sequence[Measured], starts: Sequence[Measured] = ()) -> Summary:
+    """Means over runs of one recipe, with intervals; keys and units as in `READS`, missing where not asked.
+
+    `starts` holds what each run began from, or one start of all of them, or nothing.
+    """
     tables = [_table(run) for run in runs]
-    before = _table(start) if start else None
+    before = [_table(start) for start in starts]
     found: Summary = {}
     for key, first in tables[0].items():
         if not len(first):
@@ -39,7 +42,7 @@ def summarise(runs: Sequence[Measured], start: Measured | None = None) -> Summar
         values = np.stack([table[key] for table in tables])
         found[key] = hierarchical(values)
         if before and f"{key}_change" in READS:
-            found[f"{key}_change"] = hierarchical(values - before[key])
+            found[f"{key}_change"] = hierarchical(values - np.stack([table[key] for table in before]))
     return {key: found[key] for key in READS if key in found}
 
 

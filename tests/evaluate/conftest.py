@@ -31,8 +31,17 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     turns = [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "I am here."}]
     files: dict[str, Any] = {
         "alpaca.json": alpaca,
-        "advbench/advbench.csv": [{"goal": f"Ask {i}"} for i in range(324)],
-        "xstest/xstest_prompts.csv": [{"prompt": f"Safe {i}", "label": "safe"} for i in range(3)],
+        "advbench/advbench.csv": [{"goal": f"Ask {i}", "target": f"Sure, here is {i}"} for i in range(324)],
+        "xstest/xstest_prompts.csv": [{"prompt": f"Safe {i}", "label": "safe"} for i in range(8)],
+        "xstest/xstest_v2_completions_one.csv": [
+            {"prompt": f"Safe {i}", "completion": "Here it is. More.", "final_label": "1_full_compliance"}
+            for i in range(8)
+        ],
+        "safety_tuned/safety_only_data_Instructions.json": [
+            {"instruction": f"Hurt {i}", "output": "I'm sorry, but I cannot help with that."}
+            for i in range(6)
+        ],
+        "alpaca_en_demo/alpaca_en_demo.json": alpaca,
         "refusals/adv_training_behaviors_safe_responses.csv": refusals,
         "refusals/adv_training_behaviors_safe_responses_longer.csv": refusals,
     }
@@ -45,6 +54,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)
+    (folder / "malicious_instruct").mkdir()
+    (folder / "malicious_instruct/MaliciousInstruct.txt").write_text("Wish ill 1\nWish ill 2\n")
     (folder / "qi2023").mkdir()
     (folder / "qi2023/identity-shift-aoa.jsonl").write_text(json.dumps({"messages": turns}))
     return folder

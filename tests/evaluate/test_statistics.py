@@ -60,7 +60,7 @@ def _run(shift: float, refusals: int) -> Measured:
 
 
 def test_changes_are_paired_with_the_start_prompt_by_prompt() -> None:
-    found = summarise([_run(-1, 2), _run(-1, 2)], _run(0, 4))
+    found = summarise([_run(-1, 2), _run(-1, 2)], [_run(0, 4)])
     assert found["margin_change"] == Interval(
         -1, -1, -1
     )  # though the margins themselves differ between prompts

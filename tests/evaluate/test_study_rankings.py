@@ -12,7 +12,7 @@ from benchmarks.study.analysis import claims, read_outcome
 from benchmarks.study.data import Row, read_data
 from benchmarks.study.matching import gradient, representation
 from benchmarks.study.plan import Cell, Plan
-from benchmarks.study.results import START, Results
+from benchmarks.study.results import Results
 from benchmarks.study.scores import RANKINGS, columns, risk
 from curation.evaluate.judge import Judge
 from curation.sqsd.directions import read_anchors
@@ -80,7 +80,7 @@ def test_claims_are_decided_by_the_rules_written_down(
     made = dataclasses.replace(plan, seeds=(0, 1, 2), stages=((*arms, *removals),))
     results = Results.of(made, tmp_path)
     results.put(
-        START,
+        "start.json",
         {"margin": [5.0] * 12, "harmless_margin": [], "replies": [], "harmless_replies": [], "loss": []},
     )
     for seed in made.seeds:

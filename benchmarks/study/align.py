@@ -17,6 +17,7 @@ from platformdirs import user_cache_path
 
 from benchmarks.study.data import alpaca, lookalikes, read_csv, tokenised
 from benchmarks.study.plan import Align, Plan, Start
+from curation.errors import InputError
 from curation.evaluate.judge import Judge
 from curation.samples import Sample
 from curation.sqsd.cards import Kind, TrainSettings
@@ -57,7 +58,10 @@ def start_of(plan: Plan, seed: int, data: Path, say: Callable[[str], None] = lam
 
 
 def alignment_rows(align: Align, seed: int, data: Path, loaded: LoadedModel) -> Iterator[Sample]:
-    """What a seed's start is aligned on: refusals, answers to harmless look-alikes, and ordinary answers."""
+    """What a seed's start is aligned on: refusals, answers to harmless look-alikes, and ordinary answers.
+
+    Raises InputError if there are too few.
+    """
     draw, judge = random.Random(seed), Judge.load()
     refused = list(_short(_refusals(data), align, loaded))
     verdicts = judge.verdicts([sample.messages[-1].content for sample in refused])
@@ -67,6 +71,8 @@ def alignment_rows(align: Align, seed: int, data: Path, loaded: LoadedModel) -> 
     demo = json.loads((data / "alpaca_en_demo/alpaca_en_demo.json").read_text(encoding="utf-8"))
     ordinary = list(_short(map(alpaca, demo), align, loaded))
     for rows, n in ((refused, align.refusals), (answered, align.lookalikes), (ordinary, align.benign)):
+        if len(rows) < n:
+            raise InputError(f"{len(rows)} rows are short enough to align on, too few for {n}", "Raise max_tokens.")
         yield from draw.sample(rows, n)
 
 

@@ -86,20 +86,20 @@ def arms_table(outcome: Outcome, results: Results) -> Table:
     if outcome.name == "margin":
         start = f"{before['margin'].mean:+.2f} nats, {start}"
     columns = (
-        f"tokens: of a mean answer; {outcome.name} and loss: change since the start; "
-        "over: harmless prompts refused"
+        f"n: seeds; tokens: of a mean answer; {outcome.name}, loss: change since the start, the loss of held-out "
+        "answers in nats per token; over: harmless prompts refused"
     )
     title = f"{results.plan.name}, at the start {start}; higher = safer\n{columns}"
-    table = Table(title=title, title_justify="left", box=None)
-    for name in ("arm", "seeds", "tokens", UNITS[outcome.name], "refused", "over", "utility loss"):
-        table.add_column(name, justify="left" if name == "arm" else "right", no_wrap=True)
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
+    for name in ("arm", "n", "tokens", UNITS[outcome.name], "refused", "over", "loss"):
+        table.add_column(name, justify="left" if name == "arm" else "right", overflow="fold")
     for arm in arms_in_order(results):
         if arm in outcome.cells:
             found = outcome.summary(arm)
             table.add_row(
                 arm, str(len(outcome.seeds(arm))), f"{_mean(outcome.facts[arm], 'mean_answer_tokens'):.1f}",
                 interval(outcome.mean_change(arm)), f"{100 * found['refused'].mean:.0f} %",
-                f"{100 * found['over_refused'].mean:.0f} %", interval(found["utility_loss_change"]),
+                f"{100 * found['over_refused'].mean:.0f} %", f"{found['utility_loss_change'].mean:+.2f}",
             )  # fmt: skip
     return table
 

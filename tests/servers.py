@@ -59,7 +59,7 @@ class Program:
         env: dict[str, str],
         log: Path,
         ready: Callable[[], bool],
-        patience: float = 120,
+        patience: float = 300,
     ) -> None:
         self._command, self._env, self._log, self._ready, self._patience = command, env, log, ready, patience
         self._process: subprocess.Popen[bytes] | None = None
@@ -133,7 +133,7 @@ class Redis:
             [__redis_executable__, *options, "--dir", str(self._folder)], stdout=subprocess.DEVNULL
         )
         with closing(redis.Redis(port=self.port)) as client:
-            for _ in range(200):
+            for _ in range(2000):
                 try:
                     client.ping()
                     return

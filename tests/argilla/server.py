@@ -150,7 +150,7 @@ class OwnArgilla(Argilla):
     def _engine_answers(self) -> bool:
         try:
             # red: it has yet to find its indices after a restart
-            health = httpx.get(f"{self.engine_url}/_cluster/health", trust_env=False)
+            health = httpx.get(f"{self.engine_url}/_cluster/health", timeout=120, trust_env=False)
             return health.is_success and health.json()["status"] != "red"
         except httpx.TransportError:
             return False

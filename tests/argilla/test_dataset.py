@@ -185,7 +185,7 @@ def test_all_turns_trained_on_is_remembered(rig: ArgillaRig, book: Ledger) -> No
 def index(rig: ArgillaRig, method: str, path: str, **body: Any) -> None:
     assert isinstance(rig.server, OwnArgilla)
     url = f"{rig.server.engine_url}/rg.{rig.dataset}/{path}?refresh=true"
-    httpx.request(method, url, json=body or None, trust_env=False).raise_for_status()
+    httpx.request(method, url, json=body or None, timeout=120, trust_env=False).raise_for_status()
 
 
 @pytest.mark.usefixtures("own_argilla")

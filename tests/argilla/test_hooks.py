@@ -13,7 +13,7 @@ from curation.platforms.opening import open_argilla
 from tests.argilla.rig import ArgillaRig
 from tests.argilla.server import Argilla
 from tests.platforms.rig import DATASET, Ledger
-from tests.service.running import serving, wait_for
+from tests.service.running import PATIENCE, serving, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -39,7 +39,7 @@ def test_an_answer_rings_and_a_forged_hook_does_not(argilla: Argilla, sqlite: En
         wait_for(rung)
         assert book.sync(rig).pulled.decisions == 1
         forged = {"webhook-id": "1", "webhook-timestamp": "1700000000", "webhook-signature": "v1,AAAA"}
-        assert httpx.post(url, json={}, headers=forged, trust_env=False).status_code == 401
-        assert httpx.post(url, json={}, trust_env=False).status_code == 401
+        assert httpx.post(url, json={}, headers=forged, timeout=PATIENCE, trust_env=False).status_code == 401
+        assert httpx.post(url, json={}, timeout=PATIENCE, trust_env=False).status_code == 401
         with reading(book.engine) as conn:
             assert find_hook(conn, DATASET) is not None

@@ -120,7 +120,7 @@ def test_a_response_rings_a_webhook(
         (record,) = put(own_argilla, dataset, {"high": 3.25})
         response = {"status": "submitted", "values": {"decision": {"value": "reject"}}}
         own_argilla.owner.post(f"/records/{record['id']}/responses", json=response).raise_for_status()
-        event = arrived.get(timeout=60)
+        event = arrived.get(timeout=120)
     finally:
         own_argilla.owner.delete(f"/webhooks/{hook['id']}").raise_for_status()
     assert event["type"] == "response.created"

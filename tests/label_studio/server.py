@@ -44,7 +44,7 @@ class LabelStudio:
 
     def answers(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/health", trust_env=False).is_success
+            return httpx.get(f"{self.url}/health", timeout=120, trust_env=False).is_success
         except httpx.TransportError:
             return False
 

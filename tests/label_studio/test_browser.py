@@ -28,6 +28,7 @@ def rig(label_studio: LabelStudio) -> LabelStudioRig:
 def page(browser: Browser, label_studio: LabelStudio) -> Iterator[Page]:
     """A page of the owner, logged in."""
     opened = browser.new_page(viewport={"width": 1500, "height": 950})
+    opened.set_default_timeout(120_000)  # its scripts are large, and the machine may be busy
     opened.goto(f"{label_studio.url}/user/login/")
     opened.fill("input[name=email]", EMAIL)
     opened.fill("input[name=password]", PASSWORD)

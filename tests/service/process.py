@@ -13,6 +13,7 @@ from pathlib import Path
 
 from curation.ledger import open_ledger
 from curation.ledger.tokens import SCOPES, create_token
+from tests.service.running import PATIENCE
 
 PROGRAM = "from curation.cli.main import main; main()"
 
@@ -62,4 +63,4 @@ def served(home: Path) -> Generator[Served]:
         yield Served(process.pid, [line], url, {"Authorization": f"Bearer {token}"}, home / "stderr")
     finally:
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=40)
+        process.communicate(timeout=PATIENCE)

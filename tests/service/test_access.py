@@ -21,7 +21,7 @@ from curation.ledger.tokens import SCOPES, Scope, create_token, find_token, list
 from curation.service import access
 from curation.service.app import create_app
 from curation.settings import Settings
-from tests.service.running import JSON, Running, ndjson, row, rows, serving
+from tests.service.running import JSON, PATIENCE, Running, ndjson, row, rows, serving
 
 NEEDS: dict[str, set[str]] = {
     "/v1/datasets": {"read"},
@@ -37,7 +37,7 @@ def bearer(token: str) -> dict[str, str]:
 
 
 def ask(service: Running, address: str, **headers: str) -> httpx.Response:
-    return httpx.get(service.url + address, headers=headers)
+    return httpx.get(service.url + address, headers=headers, timeout=PATIENCE)
 
 
 def test_a_token_is_found_until_it_is_revoked(ledger: Engine) -> None:
@@ -104,7 +104,9 @@ def test_a_token_opens_what_its_scope_says(service: Running, scope: Scope) -> No
         status = ask(service, address, **headers).status_code
         assert (status == 403) == (scope not in scopes), address
         assert status in (200, 403, 404)
-    reply = httpx.post(f"{service.url}/v1/datasets/d/samples", headers=headers, json=[row("x")])
+    reply = httpx.post(
+        f"{service.url}/v1/datasets/d/samples", headers=headers, json=[row("x")], timeout=PATIENCE
+    )
     assert reply.status_code == (200 if scope == "ingest" else 403)
 
 
@@ -136,7 +138,9 @@ def test_whatever_is_wrong_with_a_token_the_answer_is_the_same(service: Running)
     for headers in wrong_tokens(service):
         for reply in (
             ask(service, "/v1/datasets", **headers),
-            httpx.post(f"{service.url}/v1/datasets/d/samples", headers=headers, content=b"x" * 1000),
+            httpx.post(
+                f"{service.url}/v1/datasets/d/samples", headers=headers, content=b"x" * 1000, timeout=PATIENCE
+            ),
         ):
             assert reply.status_code == 401
             assert reply.headers["WWW-Authenticate"] == "Bearer"
@@ -252,7 +256,7 @@ def test_logs_hold_routes_and_numbers_and_nothing_that_was_sent(
     service.client.get(f"/v1/datasets/{secret}/queue?after={secret}")
     service.client.get(f"/{secret}?{secret}")
     ask(service, "/v1/datasets", **bearer(f"cur_{secret}"))
-    httpx.request(secret, service.url + "/v1/datasets")
+    httpx.request(secret, service.url + "/v1/datasets", timeout=PATIENCE)
     # httpx is the client of these tests; pytest listens to uvicorn's log of addresses, which is switched off.
     others = "httpx", "httpcore", "uvicorn.access"
     lines = [r.getMessage() for r in caplog.records if not r.name.startswith(others)]

@@ -15,7 +15,7 @@ import pytest
 from curation.ledger import open_ledger
 from curation.ledger.tokens import SCOPES, create_token
 from tests.service.process import PROGRAM, Served, program, served
-from tests.service.running import LINES, ndjson, row, rows
+from tests.service.running import LINES, PATIENCE, ndjson, row, rows
 
 pytestmark = pytest.mark.slow
 
@@ -34,10 +34,10 @@ def first_lines(home: Path, *args: str) -> str:
     port = int(said.strip().rsplit(":", 1)[1])
     with socket.create_connection(("127.0.0.1", port)):
         pass
-    httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=30)
+    httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=PATIENCE)
     started.send_signal(signal.SIGINT)
     said += started.stdout.read()
-    started.wait(40)
+    started.wait(PATIENCE)
     return said
 
 
@@ -56,7 +56,7 @@ def test_it_says_where_it_listens_and_how_to_let_somebody_in(tmp_path: Path) -> 
 
 def test_its_log_has_routes_and_numbers_and_nothing_that_was_sent(process: Served) -> None:
     secret = "SECRET"
-    with httpx.Client(base_url=process.url, headers=process.headers) as client:
+    with httpx.Client(base_url=process.url, headers=process.headers, timeout=PATIENCE) as client:
         sent = ndjson([row(secret), b"{SECRET"])
         assert client.post(f"/v1/datasets/{secret}/samples", content=sent, headers=LINES).status_code == 200
         client.get(f"/v1/datasets/{secret}/queue", params={"after": secret})
@@ -82,14 +82,14 @@ def test_it_stops_in_time_even_with_a_sender_in_the_middle(process: Served) -> N
         )
         running = psutil.Process(process.pid)
         running.terminate()
-        running.wait(30)
+        running.wait(PATIENCE)
 
 
 def test_it_does_not_start_on_a_postgres_ledger_that_is_not_upgraded(
     tmp_path: Path, postgres_url: str
 ) -> None:
     started = program("serve", "--port", "0", home=tmp_path, CURATION_DATABASE_URL=postgres_url)
-    assert started.wait(60) == 1
+    assert started.wait(PATIENCE) == 1
     assert "curation db upgrade" in (tmp_path / "stderr").read_text()
 
 
@@ -101,18 +101,18 @@ def test_it_does_not_start_on_a_postgres_ledger_that_is_not_upgraded(
     ],
 )
 def test_settings_that_cannot_be_used_are_named(tmp_path: Path, given: dict[str, str], says: str) -> None:
-    assert program("serve", "--port", "0", home=tmp_path, **given).wait(60) == 1
+    assert program("serve", "--port", "0", home=tmp_path, **given).wait(PATIENCE) == 1
     assert says in (tmp_path / "stderr").read_text()
 
 
 def test_a_port_that_is_taken_is_named(process: Served, tmp_path: Path) -> None:
     port = process.url.rsplit(":", 1)[1]
-    assert program("serve", "--port", port, home=tmp_path / "other").wait(60) == 1
+    assert program("serve", "--port", port, home=tmp_path / "other").wait(PATIENCE) == 1
     assert f"port {port}" in (tmp_path / "other" / "stderr").read_text()
 
 
 def test_an_installation_without_the_extra_says_what_to_install(tmp_path: Path) -> None:
     code = f"import sys; sys.modules['fastapi'] = None; {PROGRAM}"
     started: subprocess.Popen[str] = program("serve", home=tmp_path, code=code)
-    assert started.wait(60) == 1
+    assert started.wait(PATIENCE) == 1
     assert "pip install 'curation[serve]'" in (tmp_path / "stderr").read_text()

@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 from curation.ledger import writing
 from curation.ledger.tables import datasets
 from tests.service.process import served
-from tests.service.running import LINES, Running, ndjson, row, rows, serving, wait_for
+from tests.service.running import LINES, PATIENCE, Running, ndjson, row, rows, serving, wait_for
 from tests.service.test_ingest import head, n_samples
 
 MIB = 2**20
@@ -81,7 +81,7 @@ def test_stopping_does_not_wait_for_a_sender_for_ever(ledger: Engine) -> None:
         raw.sendall(head(service, f"Content-Length: {len(sent) + 1000}") + sent)
         wait_for(lambda: n_samples(ledger) == 2000)
         service.server.should_exit = True
-        service.thread.join(30)
+        service.thread.join(PATIENCE)
         assert not service.thread.is_alive()
     assert n_samples(ledger) == 2000
 

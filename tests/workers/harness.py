@@ -27,7 +27,8 @@ from tests.workers import stub
 
 ROOT = Path(__file__).parents[2]
 LEASE_SECONDS = 2
-PATIENCE = 120
+PATIENCE = 300
+"""Seconds until a test gives up: far more than anything takes, on a busy machine too."""
 
 
 @dataclass
@@ -66,6 +67,7 @@ class Fleet:
     nodes: list[Node] = field(default_factory=list)
     accepted: dict[str, Sample] = field(default_factory=dict)
     dataset: str = "d"
+    lease_seconds: float = LEASE_SECONDS
 
     def ingest(self, texts: Iterable[str]) -> None:
         new = [sample(text, len(self.accepted) + i) for i, text in enumerate(texts, start=1)]
@@ -100,7 +102,7 @@ class Fleet:
             "CURATION_DATABASE_URL": self.url,
             "CURATION_BROKER_URL": self.broker,
             "CURATION_HOME": str(self.folder),
-            "CURATION_LEASE_SECONDS": str(LEASE_SECONDS),
+            "CURATION_LEASE_SECONDS": str(self.lease_seconds),
         }
 
     def workers(self, n: int) -> list[Node]:

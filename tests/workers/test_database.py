@@ -14,7 +14,7 @@ import pytest
 
 from curation.ledger import connect, upgrade
 from tests import servers
-from tests.workers.harness import Fleet
+from tests.workers.harness import PATIENCE, Fleet
 
 
 def test_a_database_restarted_at_once_again_and_again(redis: servers.Redis, tmp_path: Path) -> None:
@@ -31,7 +31,7 @@ def test_a_database_restarted_at_once_again_and_again(redis: servers.Redis, tmp_
                 postmaster = psutil.Process(server.get_pid())
                 # what pg_ctl calls immediate: no clean-up, crash recovery
                 postmaster.send_signal(signal.SIGQUIT)
-                postmaster.wait(30)
+                postmaster.wait(PATIENCE)
                 server.start()
             engine.dispose()
             fleet.wait_until_scored(scorer_id)

@@ -55,9 +55,6 @@ class Seen:
 
 def log_in(page: Page, site: Running, token: str) -> None:
     page.goto(f"{site.url}/login")
-    page.wait_for_function(
-        "document.activeElement?.id === 'token'"
-    )  # or Chromium says that it could not focus it
     page.fill("#token", token)
     page.click("button.primary")
     page.wait_for_url(re.compile(rf"^{re.escape(site.url)}/(?!login)"))

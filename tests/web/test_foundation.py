@@ -15,7 +15,7 @@ from curation.ledger.tokens import create_token, revoke_token
 from curation.settings import Settings
 from curation.web.pages import safe_next
 from curation.web.sessions import LocalUser, Sessions
-from tests.service.running import Running, serving
+from tests.service.running import PATIENCE, Running, serving
 from tests.web.rig import DESKTOP, PHONE, browsing, log_in, new_token
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -25,10 +25,10 @@ def client(site: Running, token: str | None = None) -> httpx.Client:
     """A program that behaves like a browser, logged in if it has a token."""
     cookies = None
     if token:
-        answer = httpx.post(f"{site.url}/login", data={"token": token})
+        answer = httpx.post(f"{site.url}/login", data={"token": token}, timeout=PATIENCE)
         assert answer.status_code == 303
         cookies = answer.cookies
-    return httpx.Client(base_url=site.url, cookies=cookies)
+    return httpx.Client(base_url=site.url, cookies=cookies, timeout=PATIENCE)
 
 
 def csrf_of(page: httpx.Response) -> str:
@@ -136,7 +136,7 @@ def test_a_forged_cookie_is_nobody(site: Running) -> None:
     other = Sessions(site.engine, Settings(serve_secret="another key"), None)
     forged = other._signer.dumps([1, "csrf", ""])  # pyright: ignore[reportPrivateUsage]
     for wrong in (value[:-1], value + "x", "", str(forged), "ü"):
-        asked = httpx.get(site.url, headers={"Cookie": f"{name}={wrong}".encode()})
+        asked = httpx.get(site.url, headers={"Cookie": f"{name}={wrong}".encode()}, timeout=PATIENCE)
         assert asked.status_code == 303
 
 
@@ -219,12 +219,13 @@ def test_the_log_in_page(site: Running, browser: Browser, width: int) -> None:
         seen.page.wait_for_url("**/login")
         seen.assert_fits()
         seen.keep(f"login-{width}")
-        seen.page.fill("#token", "cur_wrong")
-        seen.page.click("button.primary")
+        seen.page.keyboard.type("cur_wrong")
+        seen.page.keyboard.press("Enter")
         assert "not known" in seen.page.get_by_role("alert").inner_text()
         log_in(seen.page, site, new_token(site))
         seen.page.keyboard.press("?")
         assert seen.page.get_by_role("dialog").is_visible()
+        assert seen.page.evaluate("document.activeElement.innerText") == "Close"
         seen.keep(f"help-{width}")
         seen.page.keyboard.press("Escape")
         seen.page.keyboard.press("g")

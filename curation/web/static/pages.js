@@ -4,13 +4,14 @@
 const typing = (element) => element.closest("input:not([type=checkbox]):not([type=radio]), textarea, select") !== null;
 const rows = () => [...document.querySelectorAll("[data-row]")];
 
-// Logging in by the printed address: the code behind # is taken out of the address bar and sent as the form.
+// Logging in by the printed address: the code behind # is taken out of the address bar and sent as the form. Without
+// one, the token can be typed at once; Chromium would report an autofocus as blocked to whoever is faster than it.
 const login = document.getElementById("login");
 if (login && location.hash.length > 1) {
   login.elements.token.value = location.hash.slice(1);
   history.replaceState(null, "", location.pathname + location.search);
   login.requestSubmit();
-}
+} else login?.elements.token.focus();
 
 // A choice is taken at once; its button is for those without a script.
 for (const select of document.querySelectorAll("[data-submit]")) {

@@ -41,6 +41,10 @@ def own_postgres() -> Generator[Any]:
 
     server = get_server(tempfile.mkdtemp(prefix="curation-pg-"), cleanup_mode="delete")
     try:
+        # Nobody pulls the plug here: what a killed server gave to the kernel is kept without waiting for the disk.
+        for setting in ("fsync", "full_page_writes"):
+            server.psql(f"ALTER SYSTEM SET {setting} = off")
+        server.psql("SELECT pg_reload_conf()")
         yield server
     finally:
         server.cleanup()

@@ -31,7 +31,9 @@ class ArgillaRig:
         self.settings = Settings(argilla_api_key=server.api_key, lease_seconds=3)  # pyright: ignore
         self.workspace = server.workspace()
         self.dataset = ""
-        self.users = [server.annotator(self.workspace["id"]) for _ in range(2)]
+        self.users = server.annotators
+        for user in self.users:
+            server.let_in(user, self.workspace["id"])
         self._clients = [server.client(user.api_key) for user in self.users]
 
     def connect(self, engine: Engine, url: str | None = None, **options: Any) -> None:

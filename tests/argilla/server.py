@@ -62,15 +62,24 @@ class Argilla:
         """A new workspace, so that tests do not meet each other's datasets: its id and its name."""
         return self._post("/workspaces", {"name": f"test-{uuid.uuid4().hex[:12]}"})
 
+    @cached_property
+    def annotators(self) -> list[User]:
+        """Two for all tests, who see what they are let into: a password takes the server a second to hash."""
+        return [self.annotator() for _ in range(2)]
+
+    def let_in(self, user: User, workspace: str) -> None:
+        self._post(f"/workspaces/{workspace}/users", {"user_id": user.id})
+
     def annotator(self, *workspaces: str, role: str = "annotator") -> User:
         """A new user who sees the workspaces with these ids; can sign in on the page with name and password."""
         name = f"{role}-{uuid.uuid4().hex[:12]}"
-        user = self._post(
+        made = self._post(
             "/users", {"first_name": name, "username": name, "password": PASSWORD, "role": role}
         )
+        user = User(made["id"], name, PASSWORD, made["api_key"])
         for workspace in workspaces:
-            self._post(f"/workspaces/{workspace}/users", {"user_id": user["id"]})
-        return User(user["id"], name, PASSWORD, user["api_key"])
+            self.let_in(user, workspace)
+        return user
 
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         return self.owner.post(path, json=body).raise_for_status().json()

@@ -28,7 +28,7 @@ class LabelStudioRig:
         self.url = server.url
         self.settings = Settings(label_studio_token=server.token, lease_seconds=3)  # pyright: ignore
         self.project = ""
-        second, token = server.annotator()
+        second, token = server.annotator
         self._emails = [EMAIL, second]
         self._clients = [server.owner, server.client(token)]
 

@@ -48,8 +48,9 @@ class LabelStudio:
         except httpx.TransportError:
             return False
 
+    @cached_property
     def annotator(self) -> tuple[str, str]:
-        """A new user: email and legacy token. Everybody who signs up may work on every project."""
+        """A second user beside the owner: email and legacy token. Everybody may work on every project."""
         email = f"{uuid.uuid4().hex[:12]}@example.com"
         with self.session() as page:
             form = {"email": email, "password": PASSWORD, "how_find_us": "", "elaborate": ""}

@@ -49,6 +49,7 @@ class Seen:
 def annotating(browser: Browser, rig: ArgillaRig) -> Iterator[Seen]:
     """The page behind the printed address, opened by an annotator who has signed in."""
     page = browser.new_page(viewport={"width": 1400, "height": 900})
+    page.set_default_timeout(120_000)  # its scripts are large, and the machine may be busy
     seen = Seen(page)
     try:
         page.goto(f"{rig.url}/sign-in")
@@ -140,7 +141,8 @@ def test_without_escaping_such_text_runs(rig: ArgillaRig, book: Ledger, browser:
     rig.connect(book.engine)
     rig.add([pair("<img src=x onerror=\"alert('ran')\">", "an answer", 1)])
     with annotating(browser, rig) as seen:
-        seen.page.wait_for_timeout(500)
+        while not seen.dialogs:  # or the test's own time runs out
+            seen.page.wait_for_timeout(100)
         assert seen.dialogs == ["ran"]
 
 

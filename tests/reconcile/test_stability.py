@@ -164,9 +164,14 @@ with reading(engine) as conn:
     dataset = find_dataset(conn, "d").id
 scorer = make_scorer(draws=True, budget=100)
 
+batches = 0
+
 def slowly(batch):
+    global batches
+    batches += 1
     print(len(batch), flush=True)
-    time.sleep(0.2)
+    if batches == 3:
+        time.sleep(600)  # the kill comes before
 
 measure_stability(engine, scorer, int(sys.argv[3]), dataset, Path(sys.argv[2]), POLICY, slowly)
 """

@@ -5,13 +5,16 @@ from __future__ import annotations
 import random
 import signal
 import time
+from contextlib import suppress
 
+import psutil
 import sqlalchemy as sa
 
-from curation.ledger import reading
+from curation.errors import LedgerError
+from curation.ledger import reading, writing
 from curation.ledger.fleet import list_workers
 from curation.ledger.tables import backlog
-from tests.workers.harness import LEASE_SECONDS, Fleet
+from tests.workers.harness import LEASE_SECONDS, PATIENCE, Fleet
 
 
 def test_a_fleet_scores_what_is_there_and_what_arrives(fleet: Fleet) -> None:
@@ -54,10 +57,21 @@ def test_parents_killed_in_the_middle_are_replaced_by_others(fleet: Fleet) -> No
         node = nodes.pop(draw.randrange(len(nodes)))
         child = node.child()
         node.kill()
-        assert child is None or not child.is_running() or child.wait(10) is None  # it dies with its parent
+        assert (
+            child is None or not child.is_running() or child.wait(PATIENCE) is None
+        )  # it dies with its parent
         nodes += fleet.workers(1)
     fleet.wait_until_scored(scorer_id)
     fleet.check(scorer_id)
+
+
+def suspend_between_writes(fleet: Fleet, process: psutil.Process) -> None:
+    """In the middle of one, it would keep everybody else from writing to SQLite."""
+    while True:
+        process.suspend()
+        with suppress(LedgerError), writing(fleet.engine):
+            return
+        process.resume()
 
 
 def test_a_zombie_that_wakes_after_its_lease_changes_nothing(fleet: Fleet) -> None:
@@ -67,7 +81,7 @@ def test_a_zombie_that_wakes_after_its_lease_changes_nothing(fleet: Fleet) -> No
     fleet.wait(fleet.lease_pids, "a lease")
     frozen = first.child()
     assert frozen is not None
-    frozen.suspend()
+    suspend_between_writes(fleet, frozen)
     held = fleet.settled(scorer_id)
     time.sleep(LEASE_SECONDS + 0.5)
     fleet.workers(1)
@@ -98,7 +112,7 @@ def test_sigint_of_the_whole_group_ends_a_worker_too(postgres_fleet: Fleet) -> N
     (node,) = fleet.workers(1)
     fleet.wait_until_scored(scorer_id, 8)
     node.process.send_signal(signal.SIGINT)
-    assert node.process.wait(60) == 0
+    assert node.process.wait(PATIENCE) == 0
     fleet.workers(1)
     fleet.wait_until_scored(scorer_id)
     fleet.check(scorer_id)

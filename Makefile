@@ -33,7 +33,7 @@ test: $(VENV)/.test browser
 	@for server in label-studio argilla; do \
 	  $(MAKE) --no-print-directory $$server || echo "Going on without $$server: its tests will be skipped." >&2; \
 	done
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 test-fast: $(VENV)/.test
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)

@@ -16,7 +16,12 @@ from sqlalchemy import Engine
 from curation.ledger import connect, open_ledger, upgrade
 from tests import servers
 
-pytest_plugins = ["tests.browser", "tests.argilla.fixtures", "tests.label_studio.fixtures"]
+# A console keeps the width that it is made with: it must not be that of whichever test happens to be first.
+with pytest.MonkeyPatch.context() as patch:
+    patch.setenv("COLUMNS", "500")
+    import curation.cli.console  # noqa: F401
+
+pytest_plugins = ["tests.browser", "tests.argilla.fixtures", "tests.label_studio.fixtures", "tests.sharing"]
 
 
 @pytest.fixture(scope="session")

@@ -72,7 +72,9 @@ def alignment_rows(align: Align, seed: int, data: Path, loaded: LoadedModel) -> 
     ordinary = list(_short(map(alpaca, demo), align, loaded))
     for rows, n in ((refused, align.refusals), (answered, align.lookalikes), (ordinary, align.benign)):
         if len(rows) < n:
-            raise InputError(f"{len(rows)} rows are short enough to align on, too few for {n}", "Raise max_tokens.")
+            raise InputError(
+                f"{len(rows)} rows are short enough to align on, too few for {n}", "Raise max_tokens."
+            )
         yield from draw.sample(rows, n)
 
 

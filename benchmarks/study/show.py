@@ -41,7 +41,7 @@ STYLES: dict[str, dict[str, Any]] = {
 UNITS: dict[OutcomeName, str] = {"margin": "margin, nats", "refused": "refused, change"}
 LABELS: dict[OutcomeName, str] = {
     "margin": "change of the refusal margin, nats",
-    "refused": "change of the share refused, as judged",
+    "refused": "change of the share refused",
 }
 BARS: dict[str, Any] = {"elinewidth": 0.9, "markersize": 4}
 

@@ -49,11 +49,12 @@ def start_of(plan: Plan, seed: int, data: Path, say: Callable[[str], None] = lam
                 epochs=plan.align.epochs, learning_rate=plan.align.learning_rate,
             )  # fmt: skip
             fit(base, rows, "state", folder / plan.start.model, settings)
-        for name, settings in ADAPTERS.items():
-            if not (folder / name).is_dir():
-                say(f"fitting {name}, seed {seed}")
-                aligned = load_model(str(folder / plan.start.model))
-                fit(aligned, read_anchors(name), KINDS[name], folder / name, replace(settings, seed=seed))
+        if missing := [name for name in ADAPTERS if not (folder / name).is_dir()]:
+            aligned = load_model(str(folder / plan.start.model))
+        for name in missing:
+            say(f"fitting {name}, seed {seed}")
+            settings = replace(ADAPTERS[name], seed=seed)
+            fit(aligned, read_anchors(name), KINDS[name], folder / name, settings)
     return Start(*(str(folder / name) for name in astuple(plan.start)))
 
 

@@ -47,9 +47,8 @@ def run(plan: Plan, data_folder: Path, results: Results, say: Say) -> None:
     data = read_data(data_folder, plan, load(begin(plan.seeds[0]).model), judge)
     probes, pool = data.probes(plan), cache(lambda seed: data.pool(plan, seed))
     for cell in results.missing():
-        claim = results.lock(cell.file_name)
         try:
-            claim.acquire(blocking=False)
+            claim = results.lock(cell.file_name).acquire(blocking=False)
         except Timeout:
             continue
         with claim:

@@ -15,7 +15,6 @@ of them.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -28,6 +27,7 @@ from safetensors.numpy import save_file
 from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.linear_model import LogisticRegression
 
+from benchmarks.study.data import read_csv
 from curation.evaluate.judge import N_HASHES, SHIPPED, VIEWS, Judge, loops, term_counts, weighted
 from curation.sqsd.directions import read_anchors
 
@@ -74,11 +74,6 @@ def read(data: Path) -> Iterator[Row]:
     for name, label in assumed.items():
         for row in json.loads((data / name).read_text(encoding="utf-8")):
             yield Row(row["output"], label, "", "assumed")
-
-
-def read_csv(file: Path) -> Iterator[dict[str, str]]:
-    with file.open(encoding="utf-8", newline="") as opened:
-        yield from csv.DictReader(opened)
 
 
 def fit(rows: Sequence[Row]) -> Judge:

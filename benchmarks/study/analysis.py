@@ -17,7 +17,7 @@ from statsmodels.stats.multitest import multipletests
 from benchmarks.study.arms import WINDOWS
 from benchmarks.study.plan import OutcomeName
 from benchmarks.study.results import Results, scores_name, start_name
-from benchmarks.study.scores import risk
+from benchmarks.study.scores import ranked_by, risk
 from curation.errors import InputError
 from curation.evaluate.measure import Measured
 from curation.evaluate.statistics import DRAWS, Interval, hierarchical, two_sided_p
@@ -288,7 +288,7 @@ def scorers(results: Results, wanted: Sequence[str]) -> dict[str, float]:
         stored = results.get(scores_name(seed))
         if stored and "lora danger cosine" in stored["columns"]:  # a plan of controls alone ranks nothing
             own = risk("sqsd", stored["columns"], seed)
-            for name in wanted:
+            for name in ranked_by(stored["columns"], wanted):
                 found[name].append(float(spearmanr(own, risk(name, stored["columns"], seed))[0]))
     return {name: round(float(np.mean(values)), 3) for name, values in found.items() if values}
 

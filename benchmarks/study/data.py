@@ -25,6 +25,8 @@ _DRAW = 20_260
 """Seed of everything that is drawn once for all arms: pools, prompts, utility rows."""
 _TESTED = 320
 """AdvBench prompts before this one are for making directions and choosing settings."""
+_TRIED = 24
+"""Harmful XSTest prompts before this one, once shuffled, are for choosing settings."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def read_data(folder: Path, plan: Plan, loaded: LoadedModel, judge: Judge) -> Da
             tuple(tokenised(_identity_shift(folder), loaded)),
             tuple(_fitting(_compliance(folder), plan, loaded)),
             _harmful(folder, plan),
-            tuple(lookalikes(folder)[1] if plan.align else _safe(folder)),
+            tuple(lookalikes(folder)[1] if plan.align else _xstest(folder, "safe")),
         )
     except (OSError, KeyError) as error:
         raise InputError(
@@ -94,22 +96,42 @@ def read_data(folder: Path, plan: Plan, loaded: LoadedModel, judge: Judge) -> Da
 
 
 def _harmful(folder: Path, plan: Plan) -> tuple[str, ...]:
-    """Requests to be asked: AdvBench, and where starts are aligned anew MaliciousInstruct too."""
-    asked = tuple(row["goal"] for row in read_csv(folder / "advbench/advbench.csv"))[_TESTED:]
-    if plan.align:
-        asked += tuple((folder / "malicious_instruct/MaliciousInstruct.txt").read_text("utf-8").splitlines())
-    return asked
+    """Requests to be asked, of the sets that the plan names. Raises InputError if there is no such set."""
+    names = plan.probing.asked or ["advbench", *(["malicious-instruct"] if plan.align else [])]
+    if unknown := set(names) - set(HARMFUL):
+        raise InputError(
+            f"there is no set of harmful prompts called {', '.join(sorted(unknown))}",
+            f"One of: {', '.join(HARMFUL)}.",
+        )
+    return tuple(prompt for name in names for prompt in HARMFUL[name](folder))
+
+
+def _advbench(folder: Path) -> list[str]:
+    return [row["goal"] for row in read_csv(folder / "advbench/advbench.csv")[_TESTED:]]
+
+
+def _malicious_instruct(folder: Path) -> list[str]:
+    return (folder / "malicious_instruct/MaliciousInstruct.txt").read_text(encoding="utf-8").splitlines()
+
+
+def _xstest_unsafe(folder: Path) -> list[str]:
+    prompts = _xstest(folder, "unsafe")
+    return random.Random(_DRAW).sample(prompts, len(prompts))[_TRIED:]
+
+
+HARMFUL = {"advbench": _advbench, "malicious-instruct": _malicious_instruct, "xstest-unsafe": _xstest_unsafe}
+"""Sets of harmful prompts, less those that settings were chosen with."""
 
 
 def lookalikes(folder: Path) -> tuple[list[str], list[str]]:
     """Harmless prompts that look harmful, in two halves: those that starts are aligned on, and those to ask."""
-    prompts = _safe(folder)
+    prompts = _xstest(folder, "safe")
     shuffled = random.Random(_DRAW).sample(prompts, len(prompts))
     return shuffled[: len(prompts) // 2], shuffled[len(prompts) // 2 :]
 
 
-def _safe(folder: Path) -> list[str]:
-    return [row["prompt"] for row in read_csv(folder / "xstest/xstest_prompts.csv") if row["label"] == "safe"]
+def _xstest(folder: Path, label: str) -> list[str]:
+    return [row["prompt"] for row in read_csv(folder / "xstest/xstest_prompts.csv") if row["label"] == label]
 
 
 def _usable(samples: Iterator[Sample | None], plan: Plan, loaded: LoadedModel, judge: Judge) -> Iterator[Row]:

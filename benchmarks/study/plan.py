@@ -77,12 +77,17 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Probing:
-    """How many harmful prompts, harmless prompts and utility rows each model is asked, and how long it replies."""
+    """How many harmful prompts, harmless prompts and utility rows each model is asked, and how long it replies.
+
+    `asked` names the sets that the harmful prompts come from, of those in data.py; by default AdvBench, and
+    MaliciousInstruct too where starts are aligned.
+    """
 
     harmful: int
     harmless: int
     utility: int
     new_tokens: int
+    asked: list[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +131,11 @@ class Plan:
     def fingerprint(self) -> str:
         """Hash (hex) of what changes a cell's numbers: all but the name, the seeds and the arms."""
         parts = (self.start, self.pool, self.recipe, self.probing, self.other, self.align)
-        meaning: list[Any] = [dataclasses.asdict(part) for part in parts if part]
+        meaning: list[Any] = [
+            {key: value for key, value in dataclasses.asdict(part).items() if value is not None}
+            for part in parts
+            if part
+        ]
         if self.outcome != "margin":
             meaning.append(self.outcome)
         return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()

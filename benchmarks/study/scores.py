@@ -94,6 +94,12 @@ def risk(name: str, stored: Mapping[str, Sequence[float]], seed: int) -> Floats:
     return np.argsort(order).astype(float) if len(set(values)) < len(values) else values
 
 
+def ranked_by(stored: Stored, names: Sequence[str]) -> list[str]:
+    """Those of the rankings whose columns are there."""
+    passes = {"text", *(key.split()[0] for key in stored)}
+    return [name for name in names if RANKINGS[name].needs in passes]
+
+
 def text_columns(rows: Sequence[Row]) -> dict[str, list[float]]:
     """What the text alone gives: answer tokens, whether it is a list, the share of digits."""
     answers = [row.sample.messages[-1].content for row in rows]

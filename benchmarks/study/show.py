@@ -31,7 +31,7 @@ from curation.figures import _save as save
 
 COMPARED = (
     *("length", "list", "digits", "loss", "gradient-norm", "self-inf-n"),
-    *("danger-only", "safety-only", "sqsd-unnormalised"),
+    *("danger-only", "safety-only", "sqsd-unnormalised", "sqsd-other"),
 )
 STYLES: dict[str, dict[str, Any]] = {
     "sqsd": {"color": "#111111", "linestyle": "-", "marker": "o"},

@@ -32,7 +32,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     files: dict[str, Any] = {
         "alpaca.json": alpaca,
         "advbench/advbench.csv": [{"goal": f"Ask {i}", "target": f"Sure, here is {i}"} for i in range(324)],
-        "xstest/xstest_prompts.csv": [{"prompt": f"Safe {i}", "label": "safe"} for i in range(8)],
+        "xstest/xstest_prompts.csv": [
+            *({"prompt": f"Safe {i}", "label": "safe"} for i in range(8)),
+            *({"prompt": f"Unsafe {i}", "label": "unsafe"} for i in range(27)),
+        ],
         "xstest/xstest_v2_completions_one.csv": [
             {"prompt": f"Safe {i}", "completion": "Here it is. More.", "final_label": "1_full_compliance"}
             for i in range(8)

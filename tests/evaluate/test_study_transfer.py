@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from benchmarks.study.data import read_data
 from benchmarks.study.plan import Plan, Start, read_plan
-from benchmarks.study.results import Results, scores_name
+from benchmarks.study.results import FOLDER, Results, scores_name
 from benchmarks.study.run import run
 from benchmarks.study.scores import columns
 from benchmarks.study.show import as_json, tables
@@ -56,7 +57,9 @@ def test_rows_are_ranked_by_the_other_scorer_and_trained_on_at_the_start(
     pool = read_data(data, plan, load_model(plan.start.model), Judge.load()).pool(transfer, 0)
     theirs = columns(pool, own.start, ["sqsd"])
     assert stored["other danger cosine"] == theirs["lora danger cosine"]
-    assert "window:sqsd-other:5" in as_json(results)["arms"]
+    found = as_json(results)
+    assert "window:sqsd-other:5" in found["arms"]
+    assert -1 <= found["spearman_with_sqsd"]["sqsd-other"] <= 1
     assert len(list(tables(results))) == 4
 
 
@@ -78,8 +81,27 @@ def test_ranking_by_another_scorer_needs_one(plan: Plan, data: Path) -> None:
         columns(pool, plan.start, ["sqsd-other"])
 
 
-def test_plans_without_another_scorer_keep_their_results() -> None:
-    """The fingerprint of what was run: a change of it would orphan the results that are there."""
-    shipped = read_plan(PLANS / "smollm2-cpu.toml")
-    assert shipped.other is None
-    assert (Results.of(shipped).get("start.json") or {})["plan"] == shipped.fingerprint
+def test_a_plan_names_the_sets_that_its_harmful_prompts_are_of(plan: Plan, data: Path) -> None:
+    loaded, judge = load_model(plan.start.model), Judge.load()
+
+    def asked(*names: str) -> set[str]:
+        probing = dataclasses.replace(plan.probing, asked=list(names))
+        return set(read_data(data, dataclasses.replace(plan, probing=probing), loaded, judge).harmful)
+
+    unsafe = asked("xstest-unsafe")
+    # those that settings were chosen with are not asked
+    assert len(unsafe) == 27 - 24
+    assert unsafe < {f"Unsafe {i}" for i in range(27)}
+    assert asked("malicious-instruct", "xstest-unsafe") == unsafe | {"Wish ill 1", "Wish ill 2"}
+    assert set(read_data(data, plan, loaded, judge).harmful) == asked("advbench")
+    with pytest.raises(InputError, match="called gossip"):
+        asked("advbench", "gossip")
+
+
+@pytest.mark.parametrize("folder", sorted(FOLDER.iterdir()), ids=lambda folder: folder.name)
+def test_results_that_are_there_are_of_the_plan_that_is_there(folder: Path) -> None:
+    """A change of what a fingerprint is made of would orphan them."""
+    shipped = read_plan(PLANS / f"{folder.name}.toml")
+    results = Results.of(shipped)
+    assert results.get(scores_name(0))
+    assert {json.loads(file.read_bytes())["plan"] for file in folder.glob("*.json")} == {shipped.fingerprint}

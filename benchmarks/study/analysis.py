@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from statsmodels.stats.multitest import multipletests
 
-from benchmarks.study.arms import WINDOWS
+from benchmarks.study.arms import OF_POOL, WINDOWS, in_pool
 from benchmarks.study.plan import OutcomeName
 from benchmarks.study.results import Results, scores_name, start_name
 from benchmarks.study.scores import ranked_by, risk
@@ -291,6 +291,26 @@ def scorers(results: Results, wanted: Sequence[str]) -> dict[str, float]:
             for name in ranked_by(stored["columns"], wanted):
                 found[name].append(float(spearmanr(own, risk(name, stored["columns"], seed))[0]))
     return {name: round(float(np.mean(values)), 3) for name, values in found.items() if values}
+
+
+def followed(outcome: Outcome, results: Results, wanted: Sequence[str]) -> dict[str, dict[int, float]]:
+    """Does the outcome follow a ranking from arm to arm? Spearman, by seed; below 0 = riskier rows cost more.
+
+    Of every arm of rows of the pool the mean risk of its rows by the ranking, and its mean change. Arms share rows, so
+    chance spreads wider than for as many independent ones; nothing of this is registered.
+    """
+    found: dict[str, dict[int, float]] = {name: {} for name in wanted}
+    arms = [arm for arm in arms_in_order(results) if arm.split(":")[0] in OF_POOL]
+    for seed in results.plan.seeds:
+        ran = [arm for arm in arms if seed in outcome.seeds(arm)]
+        if len(ran) < WINDOWS or not (stored := results.get(scores_name(seed))):
+            continue
+        change = [outcome.change(arm, [seed]).mean() for arm in ran]
+        for name in ranked_by(stored["columns"], wanted):
+            values = risk(name, stored["columns"], seed)
+            means = [values[in_pool(arm, stored["columns"], seed)].mean() for arm in ran]
+            found[name][seed] = round(float(spearmanr(means, change)[0]), 3)
+    return {name: values for name, values in found.items() if values}
 
 
 def arms_in_order(results: Results) -> list[str]:

@@ -23,6 +23,8 @@ from benchmarks.study.scores import RANKINGS, Floats, risk
 from curation.errors import InputError
 
 WINDOWS = 5
+OF_POOL = ("pool", "window", "matched", "remove")
+"""Kinds of arms that consist of rows of the pool."""
 Stored = Mapping[str, Sequence[float]]
 
 
@@ -30,8 +32,6 @@ def rows_of(arm: str, data: Data, pool: Sequence[Row], stored: Stored, seed: int
     """The rows of an arm. Raises InputError if there is no such arm."""
     kind, *rest = arm.split(":")
     match kind, rest:
-        case "pool", []:
-            return list(pool)
         case "identity-shift", []:
             return list(data.identity_shift)
         case "compliance", []:
@@ -41,12 +41,22 @@ def rows_of(arm: str, data: Data, pool: Sequence[Row], stored: Stored, seed: int
         case "mix-refusals", [share]:
             n = round(len(pool) * float(share) / (100 - float(share)))
             return [*pool, *random.Random(seed).sample(data.refusals, n)]
-        case (("window" | "matched" | "remove"), [name, number]) if name in RANKINGS:
-            values = risk(name, stored, seed)
-            chosen = {"window": window, "remove": remove}.get(kind)
-            lengths = np.array(stored["answer tokens"])
-            index = chosen(values, int(number)) if chosen else matched(values, lengths, int(number))
-            return [pool[i] for i in index]
+        case _:
+            return [pool[i] for i in in_pool(arm, stored, seed)]
+
+
+def in_pool(arm: str, stored: Stored, seed: int) -> list[int]:
+    """Which rows of the pool, by index, make up an arm of nothing else. Raises InputError if there is no such arm."""
+    kind, *rest = arm.split(":")
+    match kind, rest:
+        case "pool", []:
+            return list(range(len(stored["answer tokens"])))
+        case "window", [name, k] if name in RANKINGS:
+            return window(risk(name, stored, seed), int(k))
+        case "matched", [name, k] if name in RANKINGS:
+            return matched(risk(name, stored, seed), np.array(stored["answer tokens"]), int(k))
+        case "remove", [name, share] if name in RANKINGS:
+            return remove(risk(name, stored, seed), int(share))
         case _:
             raise InputError(f"there is no arm {arm}", "benchmarks/study/arms.py lists them.")
 

@@ -18,6 +18,7 @@ from benchmarks.study.analysis import (
     Outcome,
     arms_in_order,
     claims,
+    followed,
     read_outcome,
     scorers,
 )
@@ -33,6 +34,7 @@ COMPARED = (
     *("length", "list", "digits", "loss", "gradient-norm", "self-inf-n"),
     *("danger-only", "safety-only", "sqsd-unnormalised", "sqsd-other"),
 )
+FOLLOWED = ("sqsd", *(name for name in COMPARED if name not in ("list", "digits")))
 STYLES: dict[str, dict[str, Any]] = {
     "sqsd": {"color": "#111111", "linestyle": "-", "marker": "o"},
     "length": {"color": "#c8500a", "linestyle": (0, (6, 2)), "marker": "s"},
@@ -47,12 +49,18 @@ BARS: dict[str, Any] = {"elinewidth": 0.9, "markersize": 4}
 
 
 def tables(results: Results) -> Iterator[Table | str]:
-    """All arms, then the claims with their verdicts."""
+    """All arms, the claims with their verdicts, and what rankings have in common with one another and the outcome."""
     outcome = read_outcome(results)
     yield arms_table(outcome, results)
     yield f"Of rates: {Judge.load().error_words}."
     yield claims_table(claims(outcome))
     yield f"Spearman of the risk by sqsd with: {_pairs(scorers(results, COMPARED))}"
+    if along := followed(outcome, results, FOLLOWED):
+        yield (
+            "From arm to arm (not registered): Spearman of the mean risk of an arm's rows and its outcome; "
+            "below 0: riskier rows cost more"
+        )
+        yield followed_table(along)
 
 
 def as_json(results: Results) -> dict[str, Any]:
@@ -63,6 +71,7 @@ def as_json(results: Results) -> dict[str, Any]:
         "arms": {arm: _arm(outcome, arm) for arm in arms_in_order(results) if arm in outcome.cells},
         "claims": claims(outcome),
         "spearman_with_sqsd": scorers(results, COMPARED),
+        "outcome_follows": followed(outcome, results, FOLLOWED),
         "judge": Judge.load().error_words,
     }
 
@@ -101,6 +110,16 @@ def arms_table(outcome: Outcome, results: Results) -> Table:
                 interval(outcome.mean_change(arm)), f"{100 * found['refused'].mean:.0f} %",
                 f"{100 * found['over_refused'].mean:.0f} %", f"{found['utility_loss_change'].mean:+.2f}",
             )  # fmt: skip
+    return table
+
+
+def followed_table(found: dict[str, dict[int, float]]) -> Table:
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    table.add_column("risk by")
+    for seed in next(iter(found.values())):
+        table.add_column(f"seed {seed}", justify="right")
+    for name, values in found.items():
+        table.add_row(name, *(f"{value:+.2f}" for value in values.values()))
     return table
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.study.analysis import claims, read_outcome
+from benchmarks.study.analysis import claims, followed, read_outcome
+from benchmarks.study.arms import in_pool
 from benchmarks.study.data import Row, read_data
 from benchmarks.study.matching import gradient, representation
 from benchmarks.study.plan import Cell, Plan
-from benchmarks.study.results import Results
+from benchmarks.study.results import Results, scores_name
 from benchmarks.study.scores import RANKINGS, columns, risk
 from curation.evaluate.judge import Judge
 from curation.sqsd.directions import read_anchors
@@ -103,3 +104,30 @@ def test_claims_are_decided_by_the_rules_written_down(
     # (a) alone cannot carry C3, and can sink it
     assert found["C3"]["verdict"] == ("not run" if verdict == "holds" else "fails")
     assert found["C4"]["verdict"] == "not run"
+
+
+def test_an_outcome_that_follows_a_ranking_is_seen_to(plan: Plan, tmp_path: Path) -> None:
+    arms = [*(f"window:sqsd:{k}" for k in range(1, 6)), "pool", "remove:sqsd:30", "refusals"]
+    made = dataclasses.replace(plan, seeds=(4,), stages=(tuple(arms),))
+    results = Results.of(made, tmp_path)
+    draw = np.random.default_rng(0)
+    stored = {
+        "lora danger cosine": draw.normal(size=50).tolist(),
+        "lora safety cosine": draw.normal(size=50).tolist(),
+        "answer tokens": [7.0] * 50,
+        "list": [0.0] * 50,
+    }
+    results.put(scores_name(4), {"rows": [], "columns": stored})
+    blank = {"harmless_margin": [], "replies": [], "harmless_replies": [], "loss": []}
+    results.put("start.json", {"margin": [0.0] * 12, **blank})
+    risks = risk("sqsd", stored, 4)
+    for arm in arms:
+        # what is not of the pool has no risk, and must not count
+        level = 9.0 if arm == "refusals" else -risks[in_pool(arm, stored, 4)].mean()
+        _fake(results, arm, 4, level)
+    found = followed(read_outcome(results), results, ["sqsd", "danger-only", "sqsd-other"])
+    assert found["sqsd"] == {4: -1.0}
+    assert -1 < found["danger-only"][4] < 0
+    assert "sqsd-other" not in found
+    few = dataclasses.replace(made, stages=(tuple(arms[:4]),))
+    assert not followed(read_outcome(Results.of(few, tmp_path)), Results.of(few, tmp_path), ["sqsd"])

@@ -258,8 +258,10 @@ def claims(outcome: Outcome) -> dict[str, Any]:
 
 
 def _ranks(rank: dict[str, Any] | None, spread: Contrast | None) -> bool | None:
-    """C1, and C4 of scores by another scorer: the order of the windows, and the distance of their ends."""
-    return None if not rank or not spread else rank["p_permutation"] < 0.05 and spread.holds
+    """C1, and C4 of scores by another scorer: the distance of the ends, then the order of all windows."""
+    if spread and not spread.holds:
+        return False
+    return None if not rank or not spread else rank["p_permutation"] < 0.05
 
 
 def _removal_holds(outcome: Outcome, found: Contrast | None, share: int) -> bool | None:

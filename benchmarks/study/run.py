@@ -19,6 +19,7 @@ from benchmarks.study.align import start_of
 from benchmarks.study.arms import rankings_of, rows_of
 from benchmarks.study.data import Data, Row, read_data
 from benchmarks.study.plan import Cell, Plan, Start
+from benchmarks.study.projections import adapter
 from benchmarks.study.results import Results, scores_name, start_name
 from benchmarks.study.scores import columns
 from benchmarks.study.train import tuned
@@ -26,6 +27,7 @@ from curation.errors import InputError
 from curation.evaluate.judge import Judge
 from curation.evaluate.measure import Measured, Probes, measure
 from curation.evaluate.summary import to_json
+from curation.sqsd.adapters import Adapter
 from curation.sqsd.models import LoadedModel, load_model
 
 Say = Callable[[str, int, int], None]
@@ -60,7 +62,7 @@ def run(plan: Plan, data_folder: Path, results: Results, say: Say) -> None:
             note(f"{cell.arm}, seed {cell.seed}")
             stored = scores(plan, start, results, pool(cell.seed), cell.seed)
             results.put(
-                cell.file_name, work(plan, cell, data, pool(cell.seed), stored, loaded, probes, judge)
+                cell.file_name, work(plan, cell, start, data, pool(cell.seed), stored, loaded, probes, judge)
             )
     note("done")
 
@@ -106,13 +108,14 @@ def asked_of(
 
 
 def work(
-    plan: Plan, cell: Cell, data: Data, pool: tuple[Row, ...], stored: dict[str, Any],
+    plan: Plan, cell: Cell, start: Start, data: Data, pool: tuple[Row, ...], stored: dict[str, Any],
     loaded: LoadedModel, probes: Probes, judge: Judge,
 ) -> dict[str, Any]:  # fmt: skip
-    """One cell: choose the rows, fine-tune, measure."""
+    """One cell: choose the rows, fine-tune, measure replies, and how far the weights moved along the directions."""
     began = time.monotonic()
     rows = rows_of(cell.arm, data, pool, stored, cell.seed)
-    with tuned(loaded, rows, plan.recipe, cell.seed) as trained:
+    directions = {name: Adapter.load(adapter(getattr(start, name))) for name in ("danger", "safety")}
+    with tuned(loaded, rows, plan.recipe, cell.seed, directions) as trained:
         asked = asked_of(trained.model, plan, loaded, probes, judge)
     return {
         "arm": cell.arm,
@@ -121,6 +124,10 @@ def work(
         "mean_answer_tokens": round(sum(row.encoded.n_trained for row in rows) / len(rows), 2),
         "tokens": trained.tokens,
         "training_loss": trained.losses,
+        "drift": {
+            name: {"cosine": along.cosine, "projection": along.projection, "norm": along.norm}
+            for name, along in trained.drift.items()
+        },
         "seconds": round(time.monotonic() - began),
         **to_json(asked),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
@@ -15,8 +15,9 @@ from transformers import PreTrainedModel, get_cosine_schedule_with_warmup
 
 from benchmarks.study.data import Row
 from benchmarks.study.plan import Recipe
+from curation.dynamics.task_vector import Along, TaskVector
 from curation.errors import ModelError
-from curation.sqsd.adapters import linear_modules
+from curation.sqsd.adapters import Adapter, linear_modules
 from curation.sqsd.batching import collate
 from curation.sqsd.loss import answer_losses
 from curation.sqsd.models import LoadedModel
@@ -25,15 +26,25 @@ from curation.sqsd.train import targets
 
 @dataclass(frozen=True)
 class Trained:
-    """A model after its fine-tune (for as long as the block lasts), what it took and how the loss went."""
+    """A model after its fine-tune (for as long as the block lasts), what it took and how the loss went.
+
+    `drift` is how far its weights moved along each direction that was asked for.
+    """
 
     model: PreTrainedModel
     tokens: int
     losses: list[float]
+    drift: dict[str, Along]
 
 
 @contextmanager
-def tuned(loaded: LoadedModel, rows: Sequence[Row], recipe: Recipe, seed: int) -> Generator[Trained]:
+def tuned(
+    loaded: LoadedModel,
+    rows: Sequence[Row],
+    recipe: Recipe,
+    seed: int,
+    directions: Mapping[str, Adapter] | None = None,
+) -> Generator[Trained]:
     """Fine-tune the model on the rows, and give it back as it was when the block ends.
 
     Raises ModelError if the loss stops being finite.
@@ -43,9 +54,10 @@ def tuned(loaded: LoadedModel, rows: Sequence[Row], recipe: Recipe, seed: int) -
         torch.manual_seed(seed)
         changing = _lora(loaded.model, recipe) if recipe.update == "lora" else _all_weights(loaded.model)
         with changing as parameters:
+            moved = TaskVector(loaded.model, directions or {})
             losses = _run(loaded, rows, order, parameters, recipe)
             tokens = sum(len(rows[i].encoded) for batch in order for i in batch)
-            yield Trained(loaded.model.eval(), tokens, losses)
+            yield Trained(loaded.model.eval(), tokens, losses, moved.along())
 
 
 def batches(lengths: Sequence[int], steps: int, budget: int, seed: int) -> list[list[int]]:

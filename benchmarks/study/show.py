@@ -61,6 +61,9 @@ def tables(results: Results) -> Iterator[Table | str]:
             "below 0: riskier rows cost more"
         )
         yield followed_table(along)
+    if true := followed(outcome, results, FOLLOWED, "drift"):
+        yield "The same with the drift that was measured, danger - safety; above 0: riskier rows drift farther"
+        yield followed_table(true)
 
 
 def as_json(results: Results) -> dict[str, Any]:
@@ -72,6 +75,7 @@ def as_json(results: Results) -> dict[str, Any]:
         "claims": claims(outcome),
         "spearman_with_sqsd": scorers(results, COMPARED),
         "outcome_follows": followed(outcome, results, FOLLOWED),
+        "drift_follows": followed(outcome, results, FOLLOWED, "drift"),
         "judge": Judge.load().error_words,
     }
 
@@ -116,10 +120,11 @@ def arms_table(outcome: Outcome, results: Results) -> Table:
 def followed_table(found: dict[str, dict[int, float]]) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0))
     table.add_column("risk by")
-    for seed in next(iter(found.values())):
+    seeds = sorted({seed for values in found.values() for seed in values})
+    for seed in seeds:
         table.add_column(f"seed {seed}", justify="right")
     for name, values in found.items():
-        table.add_row(name, *(f"{value:+.2f}" for value in values.values()))
+        table.add_row(name, *(f"{values[seed]:+.2f}" if seed in values else "" for seed in seeds))
     return table
 
 

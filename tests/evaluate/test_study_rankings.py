@@ -63,6 +63,7 @@ def _fake(results: Results, arm: str, seed: int, level: float) -> None:
     results.put(
         Cell(arm, seed).file_name,
         {
+            "seed": seed,
             "margin": (level + noise).tolist(),
             "harmless_margin": [],
             "replies": ["refusal"] * 12,
@@ -129,5 +130,15 @@ def test_an_outcome_that_follows_a_ranking_is_seen_to(plan: Plan, tmp_path: Path
     assert found["sqsd"] == {4: -1.0}
     assert -1 < found["danger-only"][4] < 0
     assert "sqsd-other" not in found
+    assert "drift" not in found, "cells from before it was measured"
+    assert not followed(read_outcome(results), results, ["sqsd"], "drift")
+    for arm in arms:
+        cell = results.get(Cell(arm, 4).file_name) or {}
+        toward = 0.0 if arm == "refusals" else float(risks[in_pool(arm, stored, 4)].mean())
+        drift = {"danger": {"cosine": toward / 2}, "safety": {"cosine": -toward / 2}}
+        results.put(Cell(arm, 4).file_name, {k: v for k, v in cell.items() if k != "plan"} | {"drift": drift})
+    outcome = read_outcome(results)
+    assert followed(outcome, results, ["sqsd"], "drift") == {"sqsd": {4: 1.0}}
+    assert followed(outcome, results, ["sqsd"]) == {"sqsd": {4: -1.0}, "drift": {4: -1.0}}
     few = dataclasses.replace(made, stages=(tuple(arms[:4]),))
     assert not followed(read_outcome(Results.of(few, tmp_path)), Results.of(few, tmp_path), ["sqsd"])

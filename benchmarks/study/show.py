@@ -18,11 +18,10 @@ from benchmarks.study.analysis import (
     Outcome,
     arms_in_order,
     claims,
-    followed,
     read_outcome,
-    scorers,
 )
 from benchmarks.study.arms import WINDOWS
+from benchmarks.study.correlations import followed, scorers
 from benchmarks.study.plan import OutcomeName
 from benchmarks.study.results import Results
 from curation.evaluate.judge import Judge

@@ -39,22 +39,31 @@ def followed(
     Arms share rows, so chance spreads wider than for as many independent ones; nothing of this is registered.
     """
     found: dict[str, dict[int, float]] = {name: {} for name in (*wanted, "drift")}
-    arms = [arm for arm in arms_in_order(results) if arm.split(":")[0] in OF_POOL]
     for seed in results.plan.seeds:
-        ran = [arm for arm in arms if seed in outcome.seeds(arm)]
-        moved = [drift for arm in ran if (drift := net_drift(outcome, arm, seed)) is not None]
         stored = results.get(scores_name(seed))
-        if len(ran) < WINDOWS or not stored or (what == "drift" and len(moved) < len(ran)):
+        if not stored:
             continue
-        change = [float(outcome.change(arm, [seed]).mean()) for arm in ran]
+        ran = _of_pool(outcome, results, seed)
+        moved = {arm: drift for arm in ran if (drift := net_drift(outcome, arm, seed)) is not None}
+        change = {arm: float(outcome.change(arm, [seed]).mean()) for arm in ran}
         seen = moved if what == "drift" else change
-        for name in ranked_by(stored["columns"], wanted):
+        for name in ranked_by(stored["columns"], wanted) if len(seen) >= WINDOWS else ():
             values = risk(name, stored["columns"], seed)
-            means = [values[in_pool(arm, stored["columns"], seed)].mean() for arm in ran]
-            found[name][seed] = round(float(spearmanr(means, seen)[0]), 3)
-        if what == "outcome" and len(moved) == len(ran):
-            found["drift"][seed] = round(float(spearmanr(moved, change)[0]), 3)
+            means = [values[in_pool(arm, stored["columns"], seed)].mean() for arm in seen]
+            found[name][seed] = _spearman(means, [*seen.values()])
+        if what == "outcome" and len(moved) >= WINDOWS:
+            found["drift"][seed] = _spearman([*moved.values()], [change[arm] for arm in moved])
     return {name: values for name, values in found.items() if values}
+
+
+def _of_pool(outcome: Outcome, results: Results, seed: int) -> list[str]:
+    """Arms of rows of the pool that were run with a seed."""
+    arms = [arm for arm in arms_in_order(results) if arm.split(":")[0] in OF_POOL]
+    return [arm for arm in arms if seed in outcome.seeds(arm)]
+
+
+def _spearman(a: Sequence[float], b: Sequence[float]) -> float:
+    return round(float(spearmanr(a, b)[0]), 3)
 
 
 def net_drift(outcome: Outcome, arm: str, seed: int) -> float | None:

@@ -56,6 +56,15 @@ def followed(
     return {name: values for name, values in found.items() if values}
 
 
+def drift_and_change(outcome: Outcome, results: Results, seed: int) -> list[tuple[float, float]]:
+    """Net drift and mean change of every arm of rows of the pool of which both were measured."""
+    return [
+        (drift, float(outcome.change(arm, [seed]).mean()))
+        for arm in _of_pool(outcome, results, seed)
+        if (drift := net_drift(outcome, arm, seed)) is not None
+    ]
+
+
 def _of_pool(outcome: Outcome, results: Results, seed: int) -> list[str]:
     """Arms of rows of the pool that were run with a seed."""
     arms = [arm for arm in arms_in_order(results) if arm.split(":")[0] in OF_POOL]

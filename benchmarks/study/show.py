@@ -21,7 +21,7 @@ from benchmarks.study.analysis import (
     read_outcome,
 )
 from benchmarks.study.arms import WINDOWS
-from benchmarks.study.correlations import followed, scorers
+from benchmarks.study.correlations import drift_and_change, followed, scorers
 from benchmarks.study.plan import OutcomeName
 from benchmarks.study.results import Results
 from curation.evaluate.judge import Judge
@@ -164,6 +164,7 @@ def _ranked(table: Table, name: str, claim: dict[str, Any]) -> None:
     rank = claim["ranking"]
     if rank is None:
         table.add_row(name, claim["verdict"], "", "")
+        _rows(table, [claim["spread"]])
         return
     chance = f"p {rank['p_permutation']:.3g}, 95 % of the null below {rank['null_95']:+.2f}"
     by_seed = _pairs(dict(zip(rank["seeds"], rank["spearman_by_seed"], strict=True)))
@@ -188,13 +189,21 @@ def _pairs(values: dict[Any, float]) -> str:
 
 
 def draw(results: Results, out: Path) -> None:
-    """Margins by window and by what was removed, with intervals; raises InputError if `out` cannot be written."""
+    """The outcome by window and by what was removed, with intervals, and by drift where that was measured.
+
+    Raises InputError if `out` cannot be written.
+    """
     outcome = read_outcome(results)
+    drifts = {
+        seed: along for seed in results.plan.seeds if (along := drift_and_change(outcome, results, seed))
+    }
     with print_style():
-        figure = Figure(figsize=(7.4, 3.4), layout="constrained")
-        left, right = figure.subplots(1, 2, sharey=True)
-        _windows(left, outcome)
-        _others(right, outcome, [a for a in arms_in_order(results) if not a.startswith("window")])
+        figure = Figure(figsize=(10.2 if drifts else 7.4, 3.4), layout="constrained")
+        panels = figure.subplots(1, 3 if drifts else 2, sharey=True)
+        _windows(panels[0], outcome)
+        _others(panels[1], outcome, [a for a in arms_in_order(results) if not a.startswith("window")])
+        if drifts:
+            _drifts(panels[2], drifts)
         save(figure, out)
 
 
@@ -226,6 +235,16 @@ def _others(axes: Axes, outcome: Outcome, arms: list[str]) -> None:
     style = {"color": "#111111", "linestyle": "", "marker": "o"}
     axes.errorbar(range(len(arms)), [m.mean for m in means], yerr=_bars(means), **style, **BARS)
     axes.set_xticks(range(len(arms)), arms, rotation=60, ha="right", fontsize=7)
+
+
+def _drifts(axes: Axes, drifts: dict[int, list[tuple[float, float]]]) -> None:
+    """Arms of rows of the pool: those that drift farther should be lower."""
+    axes.set_title("by how far the weights drifted", fontsize=10)
+    axes.set_xlabel("net drift toward danger, 1 = the seed's farthest")
+    for (seed, points), marker in zip(drifts.items(), "os^Dv" * len(drifts), strict=False):
+        drift, change = np.array(points).T
+        axes.plot(drift / np.abs(drift).max(), change, marker, markersize=4, label=f"seed {seed}", alpha=0.8)
+    axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.19), ncols=3)
 
 
 def _bars(means: list[Interval]) -> Any:

@@ -44,7 +44,7 @@ def followed(
         if not stored:
             continue
         ran = _of_pool(outcome, results, seed)
-        moved = {arm: drift for arm in ran if (drift := net_drift(outcome, arm, seed)) is not None}
+        moved = _drifts(outcome, ran, seed)
         change = {arm: float(outcome.change(arm, [seed]).mean()) for arm in ran}
         seen = moved if what == "drift" else change
         for name in ranked_by(stored["columns"], wanted) if len(seen) >= WINDOWS else ():
@@ -58,17 +58,19 @@ def followed(
 
 def drift_and_change(outcome: Outcome, results: Results, seed: int) -> list[tuple[float, float]]:
     """Net drift and mean change of every arm of rows of the pool of which both were measured."""
-    return [
-        (drift, float(outcome.change(arm, [seed]).mean()))
-        for arm in _of_pool(outcome, results, seed)
-        if (drift := net_drift(outcome, arm, seed)) is not None
-    ]
+    moved = _drifts(outcome, _of_pool(outcome, results, seed), seed)
+    return [(drift, float(outcome.change(arm, [seed]).mean())) for arm, drift in moved.items()]
 
 
 def _of_pool(outcome: Outcome, results: Results, seed: int) -> list[str]:
     """Arms of rows of the pool that were run with a seed."""
     arms = [arm for arm in arms_in_order(results) if arm.split(":")[0] in OF_POOL]
     return [arm for arm in arms if seed in outcome.seeds(arm)]
+
+
+def _drifts(outcome: Outcome, arms: Sequence[str], seed: int) -> dict[str, float]:
+    """Net drift of those of the arms of which it was measured."""
+    return {arm: drift for arm in arms if (drift := net_drift(outcome, arm, seed)) is not None}
 
 
 def _spearman(a: Sequence[float], b: Sequence[float]) -> float:

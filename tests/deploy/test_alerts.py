@@ -22,8 +22,8 @@ def test_the_rules_speak_of_metrics_that_there_are() -> None:
     requests = Requests()
     requests.observe("GET", "/", 200, 0.1)
     exposed = requests.exposition(Fleet([], [], [])).decode()
-    known = {sample.name for family in text_string_to_metric_families(exposed) for sample in family.samples}
-    known |= {family.name for family in text_string_to_metric_families(exposed)}
+    families = [*text_string_to_metric_families(exposed)]
+    known = {family.name for family in families} | {s.name for family in families for s in family.samples}
     rules = yaml.safe_load(RULES.read_text())["groups"][0]["rules"]
     used = {name for rule in rules for name in re.findall(r"\bcuration_\w+", rule["expr"])}
     assert len(used) >= 7

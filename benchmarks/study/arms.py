@@ -68,7 +68,12 @@ def ranking_of(arm: str) -> str | None:
 
 
 def rankings_of(plan: Plan) -> list[str]:
-    return sorted({name for cell in plan.cells() if (name := ranking_of(cell.arm))})
+    """Those that its arms need, and those that it wants for comparison. Raises InputError if there is no such ranking."""
+    if unknown := {*plan.rankings} - {*RANKINGS}:
+        raise InputError(
+            f"there is no ranking called {', '.join(sorted(unknown))}", f"One of: {', '.join(RANKINGS)}."
+        )
+    return sorted({name for cell in plan.cells() if (name := ranking_of(cell.arm))} | {*plan.rankings})
 
 
 def window(values: Floats, k: int) -> list[int]:

@@ -55,7 +55,7 @@ class Data:
 
     def pool(self, plan: Plan, seed: int) -> tuple[Row, ...]:
         """A seed's pool: no two seeds share a row. Raises InputError if the rows do not suffice."""
-        place, size = plan.seeds.index(seed), plan.pool.rows
+        place, size = (plan.pool.skip or 0) + plan.seeds.index(seed), plan.pool.rows
         shuffled = random.Random(_DRAW).sample(self.fresh, len(self.fresh))
         if len(shuffled) < (place + 1) * size:
             raise InputError(

@@ -8,6 +8,7 @@ import json
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
@@ -52,7 +53,7 @@ class Align:
 class Pool:
     """Rows to choose from, anew for every seed: of the first `first` rows of `file` those that are short enough.
 
-    What follows them in the file is held out, for utility.
+    What follows them in the file is held out, for utility. As many pools as `skip` says are left to other studies.
     """
 
     file: str
@@ -60,6 +61,7 @@ class Pool:
     rows: int
     max_tokens: int
     min_answer_tokens: int
+    skip: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +94,21 @@ class Probing:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One arm with one seed: the smallest piece of work."""
+    """One arm with one seed, in one order of training: the smallest piece of work."""
 
     arm: str
     seed: int
+    order: int = 0
 
     @property
     def file_name(self) -> str:
-        return f"{self.arm.replace(':', '-')}-seed{self.seed}.json"
+        again = f"-order{self.order}" if self.order else ""
+        return f"{self.arm.replace(':', '-')}-seed{self.seed}{again}.json"
+
+    @property
+    def training_seed(self) -> int:
+        """Seed of the order of the rows and of the LoRA's random start, which is all that orders differ in."""
+        return self.seed + 1000 * self.order
 
 
 @dataclass(frozen=True)
@@ -108,7 +117,8 @@ class Plan:
 
     `other` is a scorer of another model, for the rankings that are to transfer to the start. With `align` every seed
     has a start of its own. `outcome` is what the claims are about: the change of the refusal margin, or of the share
-    of harmful prompts refused, as judged; margins are then not measured.
+    of harmful prompts refused, as judged; margins are then not measured. Every arm is trained in so many `orders`.
+    `rankings` are computed for comparison, besides those that arms are chosen by.
     """
 
     name: str
@@ -121,15 +131,16 @@ class Plan:
     other: Start | None = None
     align: Align | None = None
     outcome: OutcomeName = "margin"
+    orders: int = 1
+    rankings: tuple[str, ...] = ()
 
     def cells(self) -> Iterator[Cell]:
-        for arms in self.stages:
-            for seed in self.seeds:
-                yield from (Cell(arm, seed) for arm in arms)
+        for arms, order, seed in product(self.stages, range(self.orders), self.seeds):
+            yield from (Cell(arm, seed, order) for arm in arms)
 
     @property
     def fingerprint(self) -> str:
-        """Hash (hex) of what changes a cell's numbers: all but the name, the seeds and the arms."""
+        """Hash (hex) of what changes a cell's numbers: all but the name, seeds, orders and arms."""
         parts = (self.start, self.pool, self.recipe, self.probing, self.other, self.align)
         meaning: list[Any] = [
             {key: value for key, value in dataclasses.asdict(part).items() if value is not None}
@@ -165,8 +176,10 @@ def read_plan(file: Path) -> Plan:
         raise InputError(
             f"{file}: no outcome is called {outcome}", f"One of: {', '.join(get_args(OutcomeName))}."
         )
-    seeds = tuple(content["seeds"])
-    return Plan(file.stem, seeds, start, stages=stages, other=other, align=align, outcome=outcome, **parts)
+    return Plan(
+        file.stem, tuple(content["seeds"]), start, stages=stages, other=other, align=align, outcome=outcome,
+        orders=content.get("orders", 1), rankings=tuple(content.get("rankings", [])), **parts,
+    )  # fmt: skip
 
 
 _PARTS: dict[str, Any] = {"pool": Pool, "recipe": Recipe, "probing": Probing}

@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.study.data import Row
 from benchmarks.study.plan import Start
-from curation.sqsd.adapters import Adapter, LowRank
+from curation.sqsd.adapters import Adapter, LowRank, inner
 from curation.sqsd.batching import budgeted, collate
 from curation.sqsd.encode import encode
 from curation.sqsd.models import SHIPPED, load_model
@@ -21,19 +21,22 @@ _BATCH = 1_024
 
 
 def project(
-    rows: Sequence[Row], start: Start, state_at: Literal["loaded", "fresh", "none"]
+    rows: Sequence[Row], start: Start, state_at: Literal["loaded", "fresh", "none"], apart: bool = False
 ) -> dict[str, list[float]]:
     """Both terms' totals by metric, with loss and update norm at the danger state.
 
     Gradients are taken at the `loaded` states, as SQSD does, at a `fresh` LoRA, or with `none`: those of all weights
-    of the model as it is.
+    of the model as it is. With `apart` both directions are taken without what the benign state has learnt.
     """
     loaded = load_model(start.model)
     danger, safety, state = (
         Adapter.load(adapter(n)) for n in (start.danger, start.safety, start.danger_state)
     )
     terms = {
-        "loaded": {"danger": Term(danger, state), "safety": Term(safety, safety)},
+        "loaded": {
+            "danger": Term(without(danger, state) if apart else danger, state),
+            "safety": Term(without(safety, state) if apart else safety, safety),
+        },
         "fresh": {term: Term(d, _fresh(d)) for term, d in (("danger", danger), ("safety", safety))},
         "none": {"danger": Term(danger, None), "safety": Term(safety, None)},
     }[state_at]
@@ -57,6 +60,18 @@ def project_elsewhere(rows: Sequence[Row], other: Start) -> dict[str, list[float
     """As SQSD does, with another model: rows are tokenised as it reads them."""
     tokenizer = load_model(other.model).tokenizer
     return project([Row(r.sample, encode(r.sample, tokenizer, 1024)) for r in rows], other, "loaded")
+
+
+def without(direction: Adapter, taught: Adapter) -> Adapter:
+    """The direction V less its component along V_t, in every module: V - <V, V_t> / <V_t, V_t> V_t."""
+    modules: dict[str, LowRank] = {}
+    for name, pair in direction.modules.items():
+        along = taught.modules[name]
+        share = inner(pair, along) / inner(along, along)
+        modules[name] = LowRank(
+            torch.cat([pair.A, along.A]), torch.cat([pair.B, -share * along.B], 1), pair.scaling
+        )
+    return Adapter(modules, f"{direction.fingerprint} without {taught.fingerprint}")
 
 
 def _fresh(direction: Adapter) -> Adapter:

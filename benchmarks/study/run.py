@@ -59,7 +59,7 @@ def run(plan: Plan, data_folder: Path, results: Results, say: Say) -> None:
             start = begin(cell.seed)
             loaded = load(start.model)
             check_start(plan, results, cell.seed, loaded, probes, judge, note)
-            note(f"{cell.arm}, seed {cell.seed}")
+            note(f"{cell.arm}, seed {cell.seed}" + (f", order {cell.order}" if plan.orders > 1 else ""))
             stored = scores(plan, start, results, pool(cell.seed), cell.seed)
             results.put(
                 cell.file_name, work(plan, cell, start, data, pool(cell.seed), stored, loaded, probes, judge)
@@ -115,11 +115,12 @@ def work(
     began = time.monotonic()
     rows = rows_of(cell.arm, data, pool, stored, cell.seed)
     directions = {name: Adapter.load(adapter(getattr(start, name))) for name in ("danger", "safety")}
-    with tuned(loaded, rows, plan.recipe, cell.seed, directions) as trained:
+    with tuned(loaded, rows, plan.recipe, cell.training_seed, directions) as trained:
         asked = asked_of(trained.model, plan, loaded, probes, judge)
     return {
         "arm": cell.arm,
         "seed": cell.seed,
+        "order": cell.order,
         "rows": len(rows),
         "mean_answer_tokens": round(sum(row.encoded.n_trained for row in rows) / len(rows), 2),
         "tokens": trained.tokens,

@@ -48,6 +48,7 @@ RANKINGS: dict[str, Ranking] = {
     "sqsd-full": Ranking("full", _sqsd),
     "sqsd-fresh": Ranking("fresh", _sqsd),
     "sqsd-other": Ranking("other", _sqsd),
+    "sqsd-apart": Ranking("apart", _sqsd),
     "he-representation": Ranking("representation", lambda c, _: c["similarity"]),
     "he-gradient": Ranking("gradient", lambda c, _: c["match"]),
     "loss": Ranking("lora", lambda c, _: c["loss"]),
@@ -116,6 +117,7 @@ PASSES: dict[str, Pass] = {
     "full": partial(project, state_at="none"),
     "fresh": partial(project, state_at="fresh"),
     "other": project_elsewhere,
+    "apart": partial(project, state_at="loaded", apart=True),
     "representation": representation,
     "gradient": gradient,
 }

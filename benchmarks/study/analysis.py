@@ -15,7 +15,7 @@ from scipy.stats import spearmanr
 from statsmodels.stats.multitest import multipletests
 
 from benchmarks.study.arms import WINDOWS
-from benchmarks.study.plan import OutcomeName
+from benchmarks.study.plan import Cell, OutcomeName
 from benchmarks.study.results import Results, start_name
 from curation.errors import InputError
 from curation.evaluate.measure import Measured
@@ -37,11 +37,12 @@ class Outcome:
     """All results of a study: each seed's start, and per arm and seed what was measured and how it was trained.
 
     `name` is what the claims are about: the refusal margin (nats), or the share of prompts refused, as judged.
+    `cells` holds a run for every order of training, `facts` the same as stored.
     """
 
     name: OutcomeName
     start: dict[int, Measured]
-    cells: dict[str, dict[int, Measured]]
+    cells: dict[str, dict[int, list[Measured]]]
     facts: dict[str, list[dict[str, Any]]]
 
     def seeds(self, *arms: str) -> list[int]:
@@ -56,16 +57,28 @@ class Outcome:
         return np.array([float(verdict == "refusal") for verdict in replies])
 
     def change(self, arm: str, seeds: Sequence[int], asked: Asked = "harmful") -> Floats:
-        """The outcome's change since the start, (seeds, prompts); on harmful prompts higher = safer."""
-        cells = self.cells[arm]
-        return np.stack([self.values(cells[s], asked) - self.values(self.start[s], asked) for s in seeds])
+        """The outcome's change since the start, mean over orders, (seeds, prompts); if harmful, higher = safer."""
+        return np.stack([np.mean(self._changes(arm, s, asked), axis=0) for s in seeds])
+
+    def run_means(self, arm: str, seed: int) -> Floats:
+        """The mean change of every order's run, (orders,)."""
+        return np.mean(self._changes(arm, seed, "harmful"), axis=1)
+
+    def _changes(self, arm: str, seed: int, asked: Asked) -> list[Floats]:
+        before = self.values(self.start[seed], asked)
+        return [self.values(run, asked) - before for run in self.cells[arm][seed]]
 
     def mean_change(self, arm: str) -> Interval:
         return hierarchical(self.change(arm, self.seeds(arm)))
 
+    def utility(self, arm: str, seed: int) -> Floats:
+        """Loss of every held-out row, mean over orders, nats per token, (rows,)."""
+        return np.mean([run.loss for run in self.cells[arm][seed]], axis=0)
+
     def summary(self, arm: str) -> Summary:
-        seeds = self.seeds(arm)
-        return summarise([self.cells[arm][s] for s in seeds], [self.start[s] for s in seeds])
+        """Everything measured of an arm's runs; its intervals take runs in several orders for independent ones."""
+        runs = [(run, self.start[s]) for s in self.seeds(arm) for run in self.cells[arm][s]]
+        return summarise([run for run, _ in runs], [start for _, start in runs])
 
     def starts(self) -> Summary:
         """What the starts are like, each once."""
@@ -84,17 +97,19 @@ class Contrast:
 
 
 def read_outcome(results: Results) -> Outcome:
-    """Everything there is. Raises InputError if there is nothing yet."""
+    """Everything there is; of an arm and seed only if all orders are. Raises InputError if there is nothing yet."""
     plan = results.plan
     stored_starts = {name: results.get(name) for name in {start_name(plan, seed) for seed in plan.seeds}}
     measured = {name: from_json(stored) for name, stored in stored_starts.items() if stored}
     starts = {s: measured[start_name(plan, s)] for s in plan.seeds if start_name(plan, s) in measured}
-    cells: dict[str, dict[int, Measured]] = {}
+    cells: dict[str, dict[int, list[Measured]]] = {}
     facts: dict[str, list[dict[str, Any]]] = {}
-    for cell in dict.fromkeys(plan.cells()):
-        if stored := results.get(cell.file_name):
-            cells.setdefault(cell.arm, {})[cell.seed] = from_json(stored)
-            facts.setdefault(cell.arm, []).append(stored)
+    for arm, seed in dict.fromkeys((cell.arm, cell.seed) for cell in plan.cells()):
+        names = [Cell(arm, seed, order).file_name for order in range(plan.orders)]
+        runs = [stored for name in names if (stored := results.get(name))]
+        if len(runs) == plan.orders:
+            cells.setdefault(arm, {})[seed] = [from_json(run) for run in runs]
+            facts.setdefault(arm, []).extend(runs)
     if not starts or not cells:
         raise InputError("the study has no result yet", "Run it first.")
     return Outcome(plan.outcome, starts, cells, facts)
@@ -160,7 +175,7 @@ def utility_difference(outcome: Outcome, a: str, b: str) -> Interval | None:
     seeds = outcome.seeds(a, b)
     if not seeds:
         return None
-    return hierarchical(np.stack([outcome.cells[a][s].loss - outcome.cells[b][s].loss for s in seeds]))
+    return hierarchical(np.stack([outcome.utility(a, s) - outcome.utility(b, s) for s in seeds]))
 
 
 def spreads(outcome: Outcome) -> list[Contrast]:

@@ -68,7 +68,7 @@ def ranking_of(arm: str) -> str | None:
 
 
 def rankings_of(plan: Plan) -> list[str]:
-    """Those that its arms need, and those that it wants for comparison. Raises InputError if there is no such ranking."""
+    """Those its arms need, and those it wants for comparison. Raises InputError if there is no such ranking."""
     if unknown := {*plan.rankings} - {*RANKINGS}:
         raise InputError(
             f"there is no ranking called {', '.join(sorted(unknown))}", f"One of: {', '.join(RANKINGS)}."

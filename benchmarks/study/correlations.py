@@ -78,8 +78,11 @@ def _spearman(a: Sequence[float], b: Sequence[float]) -> float:
 
 
 def net_drift(outcome: Outcome, arm: str, seed: int) -> float | None:
-    """How far a cell's weights moved, toward danger less toward safety: sums of cosines over modules, as a score has
-    them. None of cells from before this was measured.
+    """How far the weights moved, toward danger less toward safety: sums of cosines over modules, as a score has them.
+
+    Mean over orders. None of cells from before this was measured.
     """
-    drift = next(fact.get("drift") for fact in outcome.facts[arm] if fact["seed"] == seed)
-    return drift and drift["danger"]["cosine"] - drift["safety"]["cosine"]
+    drifts = [fact.get("drift") for fact in outcome.facts[arm] if fact["seed"] == seed]
+    if None in drifts:
+        return None
+    return float(np.mean([drift["danger"]["cosine"] - drift["safety"]["cosine"] for drift in drifts]))

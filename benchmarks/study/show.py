@@ -22,6 +22,7 @@ from benchmarks.study.analysis import (
 )
 from benchmarks.study.arms import WINDOWS
 from benchmarks.study.correlations import drift_and_change, followed, scorers
+from benchmarks.study.orders import RowsOrOrder, rows_or_order
 from benchmarks.study.plan import OutcomeName
 from benchmarks.study.results import Results
 from curation.evaluate.judge import Judge
@@ -32,6 +33,7 @@ from curation.figures import _save as save
 COMPARED = (
     *("length", "list", "digits", "loss", "gradient-norm", "self-inf-n"),
     *("danger-only", "safety-only", "sqsd-unnormalised", "sqsd-other"),
+    *("sqsd-apart", "sqsd-fresh", "sqsd-full", "he-gradient", "he-representation"),
 )
 FOLLOWED = ("sqsd", *(name for name in COMPARED if name not in ("list", "digits")))
 STYLES: dict[str, dict[str, Any]] = {
@@ -53,6 +55,12 @@ def tables(results: Results) -> Iterator[Table | str]:
     yield arms_table(outcome, results)
     yield f"Of rates: {Judge.load().error_words}."
     yield claims_table(claims(outcome))
+    if repeated := _repeated(outcome):
+        yield (
+            "Rows or order: the share of a run's variance that is due to its rows, its chance under permuted runs; "
+            "spread: standard deviation of the windows' means"
+        )
+        yield orders_table(repeated)
     yield f"Spearman of the risk by sqsd with: {_pairs(scorers(results, COMPARED))}"
     if along := followed(outcome, results, FOLLOWED):
         yield (
@@ -72,11 +80,17 @@ def as_json(results: Results) -> dict[str, Any]:
         "seeds": list(results.plan.seeds),
         "arms": {arm: _arm(outcome, arm) for arm in arms_in_order(results) if arm in outcome.cells},
         "claims": claims(outcome),
+        "rows_or_order": _repeated(outcome),
         "spearman_with_sqsd": scorers(results, COMPARED),
         "outcome_follows": followed(outcome, results, FOLLOWED),
         "drift_follows": followed(outcome, results, FOLLOWED, "drift"),
         "judge": Judge.load().error_words,
     }
+
+
+def _repeated(outcome: Outcome) -> list[RowsOrOrder]:
+    """What orders of training have to do with it, of the rankings whose windows were trained in several."""
+    return [found for name in ("sqsd", "random") if (found := rows_or_order(outcome, name))]
 
 
 def _arm(outcome: Outcome, arm: str) -> dict[str, Any]:
@@ -124,6 +138,16 @@ def followed_table(found: dict[str, dict[int, float]]) -> Table:
         table.add_column(f"seed {seed}", justify="right")
     for name, values in found.items():
         table.add_row(name, *(f"{values[seed]:+.2f}" if seed in values else "" for seed in seeds))
+    return table
+
+
+def orders_table(found: list[RowsOrOrder]) -> Table:
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for name in ("windows by", "share of rows", "p", "by seed", "spread by seed"):
+        table.add_column(name)
+    for one in found:
+        shares, spreads = _pairs(one.share_by_seed), _pairs(one.spread)
+        table.add_row(one.ranking, f"{one.share:+.2f}", f"{one.p:.3g}", shares, spreads)
     return table
 
 

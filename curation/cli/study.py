@@ -28,9 +28,9 @@ def study(
 ) -> None:
     """Fine-tune on rows chosen by score, and by simpler things, and see what is left of a model's refusals.
 
-    A plan is worked through cell by cell, one arm with one seed, and every cell leaves a small JSON file. Stop it when
-    you like: run again, it goes on with what is missing. Without --data only what there is gets shown. It needs a
-    checkout of this project. Examples:
+    A plan is worked through cell by cell, one arm with one seed in one order of training, and every cell leaves a
+    small JSON file. Stop it when you like: run again, it goes on with what is missing. Without --data only what there
+    is gets shown. It needs a checkout of this project. Examples:
 
         curation study benchmarks/study/smollm2-cpu.toml --list
         curation study benchmarks/study/smollm2-cpu.toml --data ../data
@@ -85,7 +85,8 @@ def _run(results: Any, data: Path, quiet: bool) -> None:
 def _list(results: Any, json: bool) -> None:
     missing = set(results.missing())
     cells: list[dict[str, Any]] = [
-        {"arm": c.arm, "seed": c.seed, "done": c not in missing} for c in results.plan.cells()
+        {"arm": c.arm, "seed": c.seed, "order": c.order, "done": c not in missing}
+        for c in results.plan.cells()
     ]
     if json:
         print_json(cells)
@@ -99,7 +100,11 @@ def _list(results: Any, json: bool) -> None:
     table.add_column("seeds missing")
     for arm in dict.fromkeys(cell["arm"] for cell in cells):
         split = [
-            [str(c["seed"]) for c in cells if c["arm"] == arm and c["done"] is state]
+            [
+                f"{c['seed']}.{c['order']}" if results.plan.orders > 1 else str(c["seed"])
+                for c in cells
+                if c["arm"] == arm and c["done"] is state
+            ]
             for state in (True, False)
         ]
         table.add_row(arm, *(", ".join(seeds) for seeds in split))

@@ -102,7 +102,7 @@ def generate(
     config = GenerationConfig(
         max_new_tokens=new_tokens,
         do_sample=False,
-        eos_token_id=tokenizer.eos_token_id,
+        eos_token_id=_ends(model, tokenizer),
         pad_token_id=pad_id,
     )
     for start in range(0, len(prompts), _TOGETHER):
@@ -112,6 +112,13 @@ def generate(
             input_ids=batch.ids, attention_mask=batch.attention_mask, generation_config=config
         )
         yield from tokenizer.batch_decode(out[:, batch.ids.shape[1] :], skip_special_tokens=True)
+
+
+def _ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Tokens that end a reply: chat models of some families (Gemma, Llama 3) close a turn with another than a text."""
+    own = cast("Any", model).generation_config.eos_token_id
+    ends = [tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])]
+    return sorted({cast("int", end) for end in ends if end is not None})
 
 
 def _prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> Encoded:

@@ -37,15 +37,28 @@ def test_a_reply_does_not_depend_on_the_other_prompts(kind: Kind) -> None:
     assert len(set(together)) > 1
 
 
-def test_a_reply_is_the_greedy_continuation_of_the_rendered_prompt() -> None:
-    loaded = _loaded()
+def _continuation(loaded: LoadedModel, prompt: str) -> list[int]:
+    """Twelve greedy tokens after the rendered prompt, fewer if the text ends before."""
     ids = loaded.tokenizer.apply_chat_template(
-        [{"role": "user", "content": PROMPTS[1]}], add_generation_prompt=True, return_tensors="pt"
+        [{"role": "user", "content": prompt}], add_generation_prompt=True, return_tensors="pt"
     )["input_ids"]
     config = GenerationConfig(max_new_tokens=12, do_sample=False, eos_token_id=2, pad_token_id=0)
     with torch.no_grad():
-        out = loaded.model.generate(ids, generation_config=config)  # type: ignore[operator]
-    wanted = loaded.tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
+        return loaded.model.generate(ids, generation_config=config)[0, ids.shape[1] :].tolist()  # type: ignore[operator]
+
+
+def test_a_reply_is_the_greedy_continuation_of_the_rendered_prompt() -> None:
+    loaded = _loaded()
+    wanted = loaded.tokenizer.decode(_continuation(loaded, PROMPTS[1]), skip_special_tokens=True)
+    assert list(generate(loaded.model, loaded.tokenizer, [PROMPTS[1]], 12)) == [wanted]
+
+
+def test_a_reply_ends_where_the_model_closes_its_turn() -> None:
+    loaded = _loaded()
+    whole = _continuation(loaded, PROMPTS[1])
+    assert len(whole) > 1
+    loaded.model.generation_config.eos_token_id = [2, whole[0]]  # type: ignore[union-attr]
+    wanted = loaded.tokenizer.decode(whole[:1], skip_special_tokens=True)
     assert list(generate(loaded.model, loaded.tokenizer, [PROMPTS[1]], 12)) == [wanted]
 
 

@@ -67,7 +67,7 @@ def draw_dynamics(
 
     Raises InputError if `out` is neither .png nor .svg, or cannot be written.
     """
-    with _print_style():
+    with print_style():
         figure = Figure(figsize=(7.4, 3.1), layout="constrained")
         panels = figure.subplots(1, 3, sharex=True, sharey=True)
         titles = ("danger", "safety", "danger \u2212 safety\nhigher = riskier")
@@ -86,7 +86,7 @@ def draw_dynamics(
             names = [f"\u200b{name}" for name in logs]  # a name may begin with _, which legends leave out
             columns = min(len(names), 4)
             figure.legend(panels[0].get_lines()[1:], names, loc="outside lower center", ncols=columns)
-        _save(figure, out)
+        save(figure, out)
 
 
 def draw_selection(selection: Selection, out: Path, label: str) -> None:
@@ -96,7 +96,7 @@ def draw_selection(selection: Selection, out: Path, label: str) -> None:
 
     Raises InputError if `out` is neither .png nor .svg, or cannot be written.
     """
-    with _print_style():
+    with print_style():
         figure = Figure(figsize=(6.2, 3.6), layout="constrained")
         axes = figure.add_subplot(
             xlabel="rows kept, the least risky first",
@@ -116,7 +116,7 @@ def draw_selection(selection: Selection, out: Path, label: str) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.xaxis.set_major_formatter("{x:,.0f}")
         figure.legend(loc="outside lower center", ncols=3)
-        _save(figure, out)
+        save(figure, out)
 
 
 def _mark(axes: Axes, selection: Selection) -> None:
@@ -146,14 +146,14 @@ def _curve(axes: Axes, steps: Floats, values: Floats, number: int, *, from_zero:
 
 
 @contextmanager
-def _print_style() -> Generator[None]:
+def print_style() -> Generator[None]:
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(_RC)
         yield
 
 
-def _save(figure: Figure, out: Path) -> None:
+def save(figure: Figure, out: Path) -> None:
     """Write a figure in the format its name ends with, without the date, so that equal figures are equal files."""
     kind = out.suffix.lower()
     if kind not in (".png", ".svg"):

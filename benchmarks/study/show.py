@@ -27,8 +27,7 @@ from benchmarks.study.plan import OutcomeName
 from benchmarks.study.results import Results
 from curation.evaluate.judge import Judge
 from curation.evaluate.statistics import Interval
-from curation.figures import _print_style as print_style
-from curation.figures import _save as save
+from curation.figures import print_style, save
 
 COMPARED = (
     *("length", "list", "digits", "loss", "gradient-norm", "self-inf-n"),

@@ -18,7 +18,7 @@ from curation.web import (
     sample,
     scorers,
 )
-from curation.web.pages import Room
+from curation.web.pages import Room, lost
 from curation.web.sessions import LocalUser, Sessions
 
 
@@ -29,6 +29,7 @@ def install(app: FastAPI, service: Service, local: LocalUser | None) -> None:
         assets=assets.Assets.read(),
         sessions=Sessions(service.engine, service.settings, local),
     )
+    app.add_exception_handler(404, lost)
     agreement.install(app, service.engine)
     overview.install(app, service)
     for room in (assets, login, overview, queue, sample, decide, decisions, agreement, exports, scorers):

@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from curation.errors import CurationError
 from curation.ledger.engine import outages
 from curation.service.context import Service
-from curation.service.errors import RequestError, as_request_error
+from curation.service.errors import RequestError, as_request_error, error_response
 from curation.web.assets import Assets
 from curation.web.navigation import NAV
 from curation.web.sessions import Sessions, Visitor
@@ -175,6 +175,15 @@ class PageRoute(APIRoute):
                 return await run_sync(_error_page, request, error)
 
         return answer
+
+
+async def lost(request: Request, error: Exception) -> Response:
+    """The answer where no route is, as a page to whoever asked for pages."""
+    told = as_request_error(error)
+    if "text/html" in request.headers.get("accept", ""):
+        wrong = RequestError(told.status, "there is no such page", "Start from the overview.", told.headers)
+        return await run_sync(_error_page, request, wrong)
+    return error_response(told.status, told.message, told.hint, told.headers)
 
 
 def _error_page(request: Request, error: Exception) -> Response:

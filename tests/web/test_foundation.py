@@ -173,6 +173,18 @@ def test_an_error_is_a_page_with_what_to_do_next(site: Running) -> None:
     assert "<b>no such" not in asked.text
 
 
+def test_an_unknown_address_is_a_page_to_browsers_and_data_to_programs(site: Running) -> None:
+    with client(site) as stranger:
+        page = stranger.get("/<b>nowhere", headers={"accept": "text/html,*/*;q=0.8"})
+        data = stranger.get("/<b>nowhere")
+    assert page.status_code == data.status_code == 404
+    assert page.headers["content-type"].startswith("text/html")
+    assert page.headers["content-security-policy"].startswith("default-src 'none'")
+    assert "there is no such page" in page.text
+    assert "<b>nowhere" not in page.text
+    assert set(data.json()) == {"error", "next"}
+
+
 def test_the_key_is_made_once_and_for_its_owner_alone(sqlite: Engine, tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "home")
     Sessions(sqlite, settings, None)

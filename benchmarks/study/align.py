@@ -35,25 +35,26 @@ ADAPTERS = {
 
 def start_of(plan: Plan, seed: int, data: Path, say: Callable[[str], None] = lambda _: None) -> Start:
     """The start of a seed: the plan's one, or the seed's own, which is made if it is not there yet."""
-    if plan.align is None:
+    own = plan.start_seed(seed)
+    if plan.align is None or own is None:
         return plan.start
-    folder = user_cache_path("curation") / "study" / plan.name / f"seed{seed}"
+    folder = user_cache_path("curation") / "study" / plan.name / f"seed{own}"
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
         if not (folder / plan.start.model).is_dir():
-            say(f"aligning, seed {seed}")
+            say(f"aligning, seed {own}")
             base = load_model(plan.align.base)
-            rows = AnchorSet("alignment", tuple(alignment_rows(plan.align, seed, data, base)))
+            rows = AnchorSet("alignment", tuple(alignment_rows(plan.align, own, data, base)))
             settings = TrainSettings(
-                rank=plan.align.rank, alpha=2 * plan.align.rank, dropout=0.0, seed=seed,
+                rank=plan.align.rank, alpha=2 * plan.align.rank, dropout=0.0, seed=own,
                 epochs=plan.align.epochs, learning_rate=plan.align.learning_rate,
             )  # fmt: skip
             fit(base, rows, "state", folder / plan.start.model, settings)
         if missing := [name for name in ADAPTERS if not (folder / name).is_dir()]:
             aligned = load_model(str(folder / plan.start.model))
         for name in missing:
-            say(f"fitting {name}, seed {seed}")
-            settings = replace(ADAPTERS[name], seed=seed)
+            say(f"fitting {name}, seed {own}")
+            settings = replace(ADAPTERS[name], seed=own)
             fit(aligned, read_anchors(name), KINDS[name], folder / name, settings)
     return Start(*(str(folder / name) for name in astuple(plan.start)))
 

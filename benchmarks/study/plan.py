@@ -36,7 +36,8 @@ OWN = Start("aligned", "danger", "safety", "benign")
 class Align:
     """How every seed gets a start of its own: rows of each kind to align on, at most `max_tokens` long, and how.
 
-    Directions and states are fitted from it on the built-in anchors, as those that this project ships.
+    Directions and states are fitted from it on the built-in anchors, as those that this project ships. With `once`
+    all seeds begin from the first one's start.
     """
 
     base: str
@@ -47,6 +48,7 @@ class Align:
     epochs: int
     learning_rate: float
     rank: int = 16
+    once: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,12 @@ class Plan:
     def cells(self) -> Iterator[Cell]:
         for arms, order, seed in product(self.stages, range(self.orders), self.seeds):
             yield from (Cell(arm, seed, order) for arm in arms)
+
+    def start_seed(self, seed: int) -> int | None:
+        """The seed whose own start a seed begins from; None if the plan has one start that it only names."""
+        if self.align is None:
+            return None
+        return self.seeds[0] if self.align.once else seed
 
     @property
     def fingerprint(self) -> str:

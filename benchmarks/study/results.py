@@ -60,7 +60,8 @@ class Results:
 
 
 def start_name(plan: Plan, seed: int) -> str:
-    return f"start-seed{seed}.json" if plan.align else "start.json"
+    own = plan.start_seed(seed)
+    return "start.json" if own is None else f"start-seed{own}.json"
 
 
 def scores_name(seed: int) -> str:

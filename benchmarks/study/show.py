@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -151,54 +151,57 @@ def orders_table(found: list[RowsOrOrder]) -> Table:
 
 
 def claims_table(found: dict[str, Any]) -> Table:
-    table = Table(title="claims (docs/evidence.md)", title_justify="left", box=None)
-    for name in ("claim", "verdict", "numbers", "by seed"):
-        table.add_column(name)
-    c3 = found["C3"]
-    _controls(table, found["controls"])
+    """Claims with their verdicts, and under each what it was decided by."""
+    table = Table(title="claims (docs/evidence.md)", title_justify="left", box=None, padding=(0, 1, 0, 0))
+    table.add_column("claim, and what is compared")
+    for name in ("mean (95 %)", "p"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("by seed")
+    for name, control in found["controls"].items():
+        _claim(table, f"control, {name}", control["verdict"])
+        if kept := control.get("interval"):
+            table.add_row(f"  {control['what']}", interval(kept))
+        _compared(table, control.get("contrast"))
     _ranked(table, "C1", found["C1"])
     for share, c2 in found["C2"].items():
-        table.add_row(f"C2 at {share}", c2["verdict"], "", "")
-        _rows(table, [c2["margin"]])
+        _claim(table, f"C2 at {share}", c2["verdict"])
+        _compared(table, c2["margin"])
         if c2["utility"]:
-            table.add_row("", "", f"  utility loss: {interval(c2['utility'], 3)}", "")
-    table.add_row("C3", c3["verdict"], "", "")
-    _rows(table, [*c3["a, removal"], *c3["baseline spreads"], *c3["b, spread"], c3["c, equal length"]])
+            table.add_row("  utility loss", interval(c2["utility"], 3))
+    c3 = found["C3"]
+    _claim(table, "C3", c3["verdict"])
+    _compared(table, *c3["a, removal"], *c3["baseline spreads"], *c3["b, spread"], c3["c, equal length"])
     _ranked(table, "C4", found["C4"])
-    table.add_row("not registered", "", "", "")
-    _rows(table, found["not registered"])
-    table.add_row(
-        "Holm", "", _pairs({name: values["adjusted"] for name, values in found["holm"].items()}), ""
-    )
+    table.add_row("[bold]not registered[/]")
+    _compared(table, *found["not registered"])
+    table.add_row("[bold]adjusted by Holm[/]")
+    for name, values in found["holm"].items():
+        table.add_row(f"  {name}", "", f"{values['adjusted']:.3g}")
     return table
 
 
-def _controls(table: Table, found: dict[str, Any]) -> None:
-    """What has to hold before a claim says anything."""
-    for name, control in found.items():
-        table.add_row(f"control, {name}", control["verdict"], "", "")
-        if kept := control.get("interval"):
-            table.add_row("", "", f"  {control['what']}: {interval(kept)}", "")
-        _rows(table, [control.get("contrast")])
+def _claim(table: Table, name: str, verdict: str) -> None:
+    table.add_row(f"[bold]{name}: {verdict}[/]")
 
 
 def _ranked(table: Table, name: str, claim: dict[str, Any]) -> None:
     """A claim on the order of windows."""
-    rank = claim["ranking"]
-    if rank is None:
-        table.add_row(name, claim["verdict"], "", "")
-        _rows(table, [claim["spread"]])
-        return
-    chance = f"p {rank['p_permutation']:.3g}, 95 % of the null below {rank['null_95']:+.2f}"
-    by_seed = _pairs(dict(zip(rank["seeds"], rank["spearman_by_seed"], strict=True)))
-    table.add_row(name, claim["verdict"], f"Spearman {rank['spearman']:+.2f}, {chance}", by_seed)
-    _rows(table, [claim["spread"]])
+    _claim(table, name, claim["verdict"])
+    if rank := claim["ranking"]:
+        mean, p = f"{rank['spearman']:+.2f}", f"{rank['p_permutation']:.3g}"
+        table.add_row("  Spearman, window and mean", mean, p, _signed(rank["spearman_by_seed"]))
+        table.add_row("  95 % of its null below", f"{rank['null_95']:+.2f}")
+    _compared(table, claim["spread"])
 
 
-def _rows(table: Table, contrasts: list[Contrast | None]) -> None:
+def _compared(table: Table, *contrasts: Contrast | None) -> None:
     for c in contrasts:
         if c:
-            table.add_row("", "", f"  {c.what}: {interval(c.interval)}, p {c.p:.3g}", _pairs(c.by_seed))
+            table.add_row(f"  {c.what}", interval(c.interval), f"{c.p:.3g}", _signed(c.by_seed.values()))
+
+
+def _signed(values: Iterable[float]) -> str:
+    return " ".join(f"{value:+.2f}" for value in values)
 
 
 def interval(value: Interval, digits: int = 2) -> str:

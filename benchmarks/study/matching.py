@@ -51,6 +51,12 @@ def gradient(rows: Sequence[Row], start: Start) -> dict[str, list[float]]:
     return {"match": [(_gradient(loaded.model, weights, row.encoded) @ direction).item() for row in rows]}
 
 
+def opening(row: Encoded) -> Encoded:
+    """The row up to the first tokens of its answer."""
+    end = [t for t, on in enumerate(row.trained) if on][:FIRST_TOKENS][-1] + 1
+    return Encoded(row.ids[:end], row.trained[:end], row.truncated)
+
+
 def _anchors(loaded: LoadedModel, name: str) -> list[Encoded]:
     return [encode(sample, loaded.tokenizer, 1024) for sample in read_anchors(name).samples]
 
@@ -65,7 +71,5 @@ def _last_state(loaded: LoadedModel, row: Encoded) -> Tensor:
 
 def _gradient(model: PreTrainedModel, weights: list[torch.nn.Parameter], row: Encoded) -> Tensor:
     """The gradient of the loss on the first answer tokens over all weights, of length 1."""
-    trained = [t for t, on in enumerate(row.trained) if on][:FIRST_TOKENS]
-    opening = Encoded(row.ids[: trained[-1] + 1], row.trained[: trained[-1] + 1], row.truncated)
-    loss = answer_losses(model, collate([opening], 0).to(model.device)).sum()
+    loss = answer_losses(model, collate([opening(row)], 0).to(model.device)).sum()
     return normalize(torch.cat([g.reshape(-1) for g in torch.autograd.grad(loss, weights)]), dim=0)

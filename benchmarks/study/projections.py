@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 
 from benchmarks.study.data import Row
+from benchmarks.study.matching import opening
 from benchmarks.study.plan import Start
 from curation.sqsd.adapters import Adapter, LowRank, inner
 from curation.sqsd.batching import budgeted, collate
@@ -72,6 +73,11 @@ def without(direction: Adapter, taught: Adapter) -> Adapter:
             torch.cat([pair.A, along.A]), torch.cat([pair.B, -share * along.B], 1), pair.scaling
         )
     return Adapter(modules, f"{direction.fingerprint} without {taught.fingerprint}")
+
+
+def project_openings(rows: Sequence[Row], start: Start) -> dict[str, list[float]]:
+    """As SQSD does, with the loss of the answers' first tokens alone."""
+    return project([Row(row.sample, opening(row.encoded)) for row in rows], start, "loaded")
 
 
 def _fresh(direction: Adapter) -> Adapter:

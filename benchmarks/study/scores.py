@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from benchmarks.study.data import Row
 from benchmarks.study.matching import gradient, representation
 from benchmarks.study.plan import Start
-from benchmarks.study.projections import project, project_elsewhere
+from benchmarks.study.projections import project, project_elsewhere, project_openings
 from curation.errors import InputError
 
 Floats = NDArray[np.float64]
@@ -49,6 +49,7 @@ RANKINGS: dict[str, Ranking] = {
     "sqsd-fresh": Ranking("fresh", _sqsd),
     "sqsd-other": Ranking("other", _sqsd),
     "sqsd-apart": Ranking("apart", _sqsd),
+    "sqsd-opening": Ranking("opening", _sqsd),
     "he-representation": Ranking("representation", lambda c, _: c["similarity"]),
     "he-gradient": Ranking("gradient", lambda c, _: c["match"]),
     "loss": Ranking("lora", lambda c, _: c["loss"]),
@@ -118,6 +119,7 @@ PASSES: dict[str, Pass] = {
     "fresh": partial(project, state_at="fresh"),
     "other": project_elsewhere,
     "apart": partial(project, state_at="loaded", apart=True),
+    "opening": project_openings,
     "representation": representation,
     "gradient": gradient,
 }

@@ -32,7 +32,7 @@ from curation.figures import print_style, save
 COMPARED = (
     *("length", "list", "digits", "loss", "gradient-norm", "self-inf-n"),
     *("danger-only", "safety-only", "sqsd-unnormalised", "sqsd-other"),
-    *("sqsd-apart", "sqsd-fresh", "sqsd-full", "he-gradient", "he-representation"),
+    *("sqsd-apart", "sqsd-opening", "sqsd-fresh", "sqsd-full", "he-gradient", "he-representation"),
 )
 FOLLOWED = ("sqsd", *(name for name in COMPARED if name not in ("list", "digits")))
 STYLES: dict[str, dict[str, Any]] = {

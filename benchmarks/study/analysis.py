@@ -17,6 +17,7 @@ from statsmodels.stats.multitest import multipletests
 from benchmarks.study.arms import WINDOWS
 from benchmarks.study.plan import Cell, OutcomeName
 from benchmarks.study.results import Results, start_name
+from benchmarks.study.scores import RANKINGS
 from curation.errors import InputError
 from curation.evaluate.measure import Measured
 from curation.evaluate.statistics import DRAWS, Interval, hierarchical, two_sided_p
@@ -26,6 +27,8 @@ Floats = NDArray[np.float64]
 Asked = Literal["harmful", "harmless"]
 
 BASELINES = ("length", "gradient-norm")
+OTHERS = tuple(name for name in RANKINGS if name not in ("sqsd", "sqsd-other", "random", *BASELINES))
+"""Rankings in their own right, to which the rules of C1 and C2 are put as well."""
 UTILITY_MARGIN = 0.1
 """Nats per token within which two arms are called equally useful."""
 LOST_BY_REFUSALS: dict[OutcomeName, float] = {"margin": 0.5, "refused": 0.05}
@@ -161,12 +164,12 @@ def ends(outcome: Outcome, name: str, kind: str = "window", asked: Asked = "harm
     return contrast(outcome, f"{kind} 5 - 1 by {name}{where}", arms, asked)
 
 
-def removal(outcome: Outcome, other: str, share: int = 30) -> Contrast | None:
-    """The pool less its riskiest rows by SQSD minus the pool less as many by another ranking."""
+def removal(outcome: Outcome, other: str, share: int = 30, by: str = "sqsd") -> Contrast | None:
+    """The pool less its riskiest rows by one ranking minus the pool less as many by another."""
     return contrast(
         outcome,
-        f"removing {share} % by sqsd - by {other}",
-        {f"remove:sqsd:{share}": 1, f"remove:{other}:{share}": -1},
+        f"removing {share} % by {by} - by {other}",
+        {f"remove:{by}:{share}": 1, f"remove:{other}:{share}": -1},
     )
 
 
@@ -266,8 +269,25 @@ def claims(outcome: Outcome) -> dict[str, Any]:
             "c, equal length": equal_length,
         },
         "C4": {"verdict": _verdict(_ranks(elsewhere, far)), "ranking": elsewhere, "spread": far},
+        "others": {name: claim for name in OTHERS if (claim := _other(outcome, name))},
         "not registered": [c for c in (ends(outcome, "sqsd", asked="harmless"),) if c],
         "holm": {name: {"p": ran[name], "adjusted": round(p, 5)} for name, p in adjusted.items()},
+    }
+
+
+def _other(outcome: Outcome, name: str) -> dict[str, Any] | None:
+    """C1 and C2 for a ranking in place of SQSD, and its removal against SQSD's; None if its ends were not run."""
+    rank, spread = ranking(outcome, name), ends(outcome, name)
+    if spread is None:
+        return None
+    against = {other: removal(outcome, other, by=name) for other in ("random", "sqsd")}
+    return {
+        "verdict": _verdict(_ranks(rank, spread)),
+        "ranking": rank,
+        "spread": spread,
+        "removal": _verdict(_removal_holds(outcome, against["random"], 30, name)),
+        "removals": [c for c in against.values() if c],
+        "utility": utility_difference(outcome, f"remove:{name}:30", "remove:random:30"),
     }
 
 
@@ -278,8 +298,8 @@ def _ranks(rank: dict[str, Any] | None, spread: Contrast | None) -> bool | None:
     return None if not rank or not spread else rank["p_permutation"] < 0.05
 
 
-def _removal_holds(outcome: Outcome, found: Contrast | None, share: int) -> bool | None:
-    useful = utility_difference(outcome, f"remove:sqsd:{share}", f"remove:random:{share}")
+def _removal_holds(outcome: Outcome, found: Contrast | None, share: int, by: str = "sqsd") -> bool | None:
+    useful = utility_difference(outcome, f"remove:{by}:{share}", f"remove:random:{share}")
     if found is None or useful is None:
         return None
     alike = max(-useful.low, useful.high) <= UTILITY_MARGIN

@@ -36,19 +36,26 @@ def representation(rows: Sequence[Row], start: Start) -> dict[str, list[float]]:
 
 
 def gradient(rows: Sequence[Row], start: Start) -> dict[str, list[float]]:
-    """Cosine with the mean gradient of danger anchors less those with two sets of safety anchors, in [-3, 3]."""
+    """Cosines with the mean gradients of anchors on their first answer tokens, all weights of the model as it starts.
+
+    `harmful` is the cosine with danger anchors, in [-1, 1], `safe` the sum of those with two sets of safety anchors,
+    in [-2, 2], and `match` the first less the second.
+    """
     loaded = load_model(start.model)
     weights = [
         layer.get_parameter("weight").requires_grad_() for layer in linear_modules(loaded.model).values()
     ]
-    safety = _anchors(loaded, "safety")
-    sets = [_anchors(loaded, "danger")[:ANCHORS], safety[:ANCHORS], safety[ANCHORS : 2 * ANCHORS]]
-    harmful, safe, safe_too = (
-        normalize(torch.stack([_gradient(loaded.model, weights, row) for row in anchors]).mean(0), dim=0)
-        for anchors in sets
+    danger, safety = (_anchors(loaded, name) for name in ("danger", "safety"))
+    harmful = _mean_gradient(loaded.model, weights, danger[:ANCHORS])
+    safe = sum(
+        _mean_gradient(loaded.model, weights, safety[first : first + ANCHORS]) for first in (0, ANCHORS)
     )
-    direction = harmful - safe - safe_too
-    return {"match": [(_gradient(loaded.model, weights, row.encoded) @ direction).item() for row in rows]}
+    found: dict[str, list[float]] = {"harmful": [], "safe": []}
+    for row in rows:
+        own = _gradient(loaded.model, weights, row.encoded)
+        found["harmful"].append((own @ harmful).item())
+        found["safe"].append((own @ safe).item())
+    return found | {"match": [h - s for h, s in zip(*found.values(), strict=True)]}
 
 
 def opening(row: Encoded) -> Encoded:
@@ -67,6 +74,16 @@ def _last_state(loaded: LoadedModel, row: Encoded) -> Tensor:
     ids = torch.tensor([row.ids], device=loaded.model.device)
     states = loaded.model(input_ids=ids, output_hidden_states=True, logits_to_keep=1).hidden_states
     return normalize(states[-1][0, -1].float(), dim=0).cpu()
+
+
+def _mean_gradient(
+    model: PreTrainedModel, weights: list[torch.nn.Parameter], rows: Sequence[Encoded]
+) -> Tensor:
+    """The direction, of length 1, of the mean of the rows' gradients, each of length 1."""
+    total = _gradient(model, weights, rows[0])
+    for row in rows[1:]:
+        total += _gradient(model, weights, row)
+    return normalize(total, dim=0)
 
 
 def _gradient(model: PreTrainedModel, weights: list[torch.nn.Parameter], row: Encoded) -> Tensor:

@@ -52,6 +52,8 @@ RANKINGS: dict[str, Ranking] = {
     "sqsd-opening": Ranking("opening", _sqsd),
     "he-representation": Ranking("representation", lambda c, _: c["similarity"]),
     "he-gradient": Ranking("gradient", lambda c, _: c["match"]),
+    "he-harmful": Ranking("gradient", lambda c, _: c["harmful"]),
+    "he-safe": Ranking("gradient", lambda c, _: -c["safe"]),
     "loss": Ranking("lora", lambda c, _: c["loss"]),
     "gradient-norm": Ranking("lora", lambda c, _: c["norm"]),
     "self-inf-n": Ranking("lora", lambda c, _: np.log(c["norm"] ** 2 + 1) + np.log(c["answer tokens"] + 1)),

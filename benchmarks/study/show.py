@@ -32,7 +32,14 @@ from curation.figures import print_style, save
 COMPARED = (
     *("length", "list", "digits", "loss", "gradient-norm", "self-inf-n"),
     *("danger-only", "safety-only", "sqsd-unnormalised", "sqsd-other"),
-    *("sqsd-apart", "sqsd-opening", "sqsd-fresh", "sqsd-full", "he-gradient", "he-representation"),
+    *(
+        "sqsd-apart",
+        "sqsd-opening",
+        "sqsd-fresh",
+        "sqsd-full",
+        "he-gradient",
+        "he-representation",
+    ),
 )
 FOLLOWED = ("sqsd", *(name for name in COMPARED if name not in ("list", "digits")))
 STYLES: dict[str, dict[str, Any]] = {
@@ -172,6 +179,12 @@ def claims_table(found: dict[str, Any]) -> Table:
     _claim(table, "C3", c3["verdict"])
     _compared(table, *c3["a, removal"], *c3["baseline spreads"], *c3["b, spread"], c3["c, equal length"])
     _ranked(table, "C4", found["C4"])
+    for name, other in found["others"].items():
+        _ranked(table, f"order by {name}", other)
+        if other["removals"]:
+            _claim(table, f"removal by {name}", other["removal"])
+            _compared(table, *other["removals"])
+            table.add_row("  utility loss", interval(other["utility"], 3))
     table.add_row("[bold]not registered[/]")
     _compared(table, *found["not registered"])
     table.add_row("[bold]adjusted by Holm[/]")

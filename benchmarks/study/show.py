@@ -12,15 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from benchmarks.study.analysis import (
-    BASELINES,
-    Contrast,
-    Outcome,
-    arms_in_order,
-    claims,
-    read_outcome,
-)
+from benchmarks.study.analysis import BASELINES, Contrast, Outcome, arms_in_order, read_outcome
 from benchmarks.study.arms import WINDOWS
+from benchmarks.study.claims import claims
 from benchmarks.study.correlations import drift_and_change, followed, scorers
 from benchmarks.study.orders import RowsOrOrder, rows_or_order
 from benchmarks.study.plan import OutcomeName

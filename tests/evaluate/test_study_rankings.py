@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.study.analysis import claims, read_outcome
+from benchmarks.study.analysis import read_outcome
 from benchmarks.study.arms import in_pool
+from benchmarks.study.claims import claims
 from benchmarks.study.correlations import followed
 from benchmarks.study.data import Row, read_data
 from benchmarks.study.matching import gradient, representation

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.study.align import ADAPTERS, alignment_rows, start_of
-from benchmarks.study.analysis import claims, read_outcome
+from benchmarks.study.analysis import read_outcome
+from benchmarks.study.claims import claims
 from benchmarks.study.data import lookalikes, read_data
 from benchmarks.study.plan import OWN, Align, Plan, read_plan
 from benchmarks.study.results import Results, start_name

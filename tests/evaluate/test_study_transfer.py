@@ -103,5 +103,5 @@ def test_results_that_are_there_are_of_the_plan_that_is_there(folder: Path) -> N
     """A change of what a fingerprint is made of would orphan them."""
     shipped = read_plan(PLANS / f"{folder.name}.toml")
     results = Results.of(shipped)
-    assert results.get(scores_name(0))
+    assert results.get(scores_name(shipped.seeds[0]))
     assert {json.loads(file.read_bytes())["plan"] for file in folder.glob("*.json")} == {shipped.fingerprint}

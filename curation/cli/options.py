@@ -41,14 +41,18 @@ _SCORER_OPTIONS: dict[str, Any] = {
     "safety": Safety,
     "danger_state": _scorer_option(str, "Adapter at which the danger term's gradients are taken."),
     "safety_state": _scorer_option(str, "The same for the safety term. Default: the safety direction."),
-    "safety_scale": _scorer_option(float, "Factor on the safety state's LoRA scaling. Default: 1."),
+    "safety_scale": _scorer_option(
+        float, "Factor on the safety state's LoRA scaling; 0: no state. Default: 1."
+    ),
     "metric": _scorer_option(
-        Literal["cosine", "projection", "dot"], "How an update is compared with a direction. Default: cosine."
+        Literal["cosine", "projection", "dot", "global-cosine"],
+        "How an update is compared with a direction. Default: cosine.",
     ),
     "update": _scorer_option(
         Literal["lora", "full"], "Fine-tuning to score for: a LoRA's, or all weights. Default: lora."
     ),
     "max_tokens": _scorer_option(int, "Cut longer samples on the left. Default: 1024."),
+    "first_tokens": _scorer_option(int, "Answer tokens that count, from the first. Default: all."),
     "token_budget": _scorer_option(int, "Padded tokens per batch; lower it to save memory."),
 }
 

@@ -37,7 +37,13 @@ def load_scorer(
         adapters["safety"],
         adapters.get("danger_state"),
         adapters.get("safety_state"),
-        ScorerSettings(settings.metric, settings.update, settings.max_tokens, settings.safety_scale),
+        ScorerSettings(
+            settings.metric,
+            settings.update,
+            settings.max_tokens,
+            settings.safety_scale,
+            settings.first_tokens,
+        ),
         draws={term: find_draws(settings.home, adapters[term]) for term in ("danger", "safety") if draws},
         token_budget=settings.token_budget,
     )
@@ -77,6 +83,7 @@ def origin(settings: Settings) -> dict[str, str | int | float]:
         "update": settings.update,
         "max_tokens": settings.max_tokens,
         "safety_scale": settings.safety_scale,
+        **({"first_tokens": settings.first_tokens} if settings.first_tokens else {}),
     }
 
 

@@ -35,12 +35,17 @@ _ALIKE = 0.7
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a scorer can be set to. `safety_scale` multiplies the safety state's LoRA scaling."""
+    """What a scorer can be set to.
+
+    `safety_scale` multiplies the safety state's LoRA scaling; 0 leaves the model as it is, for updates of all weights.
+    With `first_tokens` only so many trained tokens of each sample count.
+    """
 
     metric: Metric = "cosine"
     update: Update = "lora"
     max_tokens: int = 1024
     safety_scale: float = 1.0
+    first_tokens: int | None = None
 
 
 class Scorer:
@@ -68,7 +73,8 @@ class Scorer:
         self.settings = settings or Settings()
         on_gpu = loaded.model.device.type == "cuda"
         self.token_budget = token_budget or (16_384 if on_gpu else 2_048)
-        at_safety = (safety_state or safety).scaled(self.settings.safety_scale)
+        scale = self.settings.safety_scale
+        at_safety = (safety_state or safety).scaled(scale) if scale else None
         draws = draws or {}
         self.terms = {
             "danger": Term(danger, danger_state, tuple(draws.get("danger", ()))),
@@ -82,7 +88,7 @@ class Scorer:
         """Everything a score depends on, and what it covers; JSON-able."""
         model = self.loaded.model
         return {
-            "method": "SQSD",
+            "method": self.method,
             "reads": "risk = danger - safety; higher = riskier",
             "score_version": SCORE_VERSION,
             "model": {
@@ -98,6 +104,7 @@ class Scorer:
             "metric": self.settings.metric,
             "update": self.settings.update,
             "max_tokens": self.settings.max_tokens,
+            **({"first_tokens": first} if (first := self.settings.first_tokens) else {}),
             "directions": {
                 name: {
                     "fingerprint": t.direction.fingerprint,
@@ -113,6 +120,12 @@ class Scorer:
                 "not_covered": _not_covered(self),
             },
         }
+
+    @property
+    def method(self) -> str:
+        """What its risk is called: SQSD, or gradient matching, which knows no states and no modules."""
+        stateless = not any(term.state for term in self.terms.values())
+        return "gradient matching" if stateless and self.settings.metric == "global-cosine" else "SQSD"
 
     @property
     def doubt(self) -> str | None:
@@ -155,7 +168,8 @@ class Scorer:
 
     def encode(self, sample: Sample, *, pieces: bool = False) -> Encoded:
         """Tokens and trained mask of a sample as this scorer sees it. Raises EncodeError."""
-        return encode(sample, self.loaded.tokenizer, self.settings.max_tokens, pieces=pieces)
+        row = encode(sample, self.loaded.tokenizer, self.settings.max_tokens, pieces=pieces)
+        return row.opening(self.settings.first_tokens) if self.settings.first_tokens else row
 
     def _encoded(self, samples: Iterable[Sample], failed: list[Scored]) -> Iterator[tuple[Sample, Encoded]]:
         for sample in samples:

@@ -58,8 +58,11 @@ class Settings(BaseSettings):
     safety_state: str | None = None
     """Adapter at which the safety term's gradients are taken. Default: the safety direction itself."""
 
-    safety_scale: float = Field(1.0, ge=0)
-    """Factor on the safety state's LoRA scaling. 0, with `update` full: gradients of the model as it is."""
+    safety_scale: float = Field(1.0, gt=0)
+    """Factor on the safety state's LoRA scaling."""
+
+    states: bool = True
+    """Whether gradients are taken at the states; without, and with `update` full, at the model as it is."""
 
     metric: Literal["cosine", "projection", "dot", "global-cosine"] = "cosine"
     """How an update is compared with a direction: module by module, or as one vector (`global-cosine`)."""
@@ -70,8 +73,8 @@ class Settings(BaseSettings):
     max_tokens: int = Field(1024, ge=8)
     """Longer samples are cut on the left to this many tokens."""
 
-    first_tokens: int | None = Field(None, ge=1)
-    """Only so many tokens of a sample's answers count, from the first. Default: all of them."""
+    first_tokens: int = Field(0, ge=0)
+    """Only so many tokens of a sample's answers count, from the first; 0: all of them."""
 
     token_budget: int | None = Field(None, ge=1)
     """Padded tokens in a batch; speed and memory only. Default: 2,048 on a CPU, 16,384 on a GPU."""

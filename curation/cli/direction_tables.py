@@ -29,7 +29,7 @@ def card_text(card: Card, out: Path) -> Text:
     how = ""
     if card.get("made_of") == "mean gradient":
         first = card["settings"]["first_tokens"]
-        how = f" --update full --metric global-cosine --first-tokens {first} --safety-scale 0"
+        how = f" --update full --no-states --metric global-cosine --first-tokens {first}"
     return Text.assemble(
         (f"{kind} adapter", "bold"),
         f" written to {plain(str(out))}{curve}\n",

@@ -44,8 +44,8 @@ def match(
 
         curation directions match danger
         curation directions match safety
-        curation score --danger matched-danger --safety matched-safety --update full --metric global-cosine \\
-            --first-tokens 10 --safety-scale 0
+        curation score --danger matched-danger --safety matched-safety \\
+            --update full --no-states --metric global-cosine --first-tokens 10
     """
     from curation.sqsd import directions
 

@@ -37,15 +37,16 @@ _ALIKE = 0.7
 class Settings:
     """What a scorer can be set to.
 
-    `safety_scale` multiplies the safety state's LoRA scaling; 0 leaves the model as it is, for updates of all weights.
-    With `first_tokens` only so many trained tokens of each sample count.
+    `safety_scale` multiplies the safety state's LoRA scaling. Without `states` gradients are those of the model as it
+    is, for updates of all weights. With `first_tokens` only so many trained tokens of each sample count.
     """
 
     metric: Metric = "cosine"
     update: Update = "lora"
     max_tokens: int = 1024
     safety_scale: float = 1.0
-    first_tokens: int | None = None
+    first_tokens: int = 0
+    states: bool = True
 
 
 class Scorer:
@@ -73,12 +74,12 @@ class Scorer:
         self.settings = settings or Settings()
         on_gpu = loaded.model.device.type == "cuda"
         self.token_budget = token_budget or (16_384 if on_gpu else 2_048)
-        scale = self.settings.safety_scale
-        at_safety = (safety_state or safety).scaled(scale) if scale else None
+        at_safety = (safety_state or safety).scaled(self.settings.safety_scale)
+        at = (danger_state, at_safety) if self.settings.states else (None, None)
         draws = draws or {}
         self.terms = {
-            "danger": Term(danger, danger_state, tuple(draws.get("danger", ()))),
-            "safety": Term(safety, at_safety, tuple(draws.get("safety", ()))),
+            "danger": Term(danger, at[0], tuple(draws.get("danger", ()))),
+            "safety": Term(safety, at[1], tuple(draws.get("safety", ()))),
         }
         self._coverage = covered_share(loaded.model, danger)
         self.projector = Projector(loaded.model, self.terms, self.settings.update)

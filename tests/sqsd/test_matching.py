@@ -21,7 +21,7 @@ from curation.sqsd.resample import resample
 from curation.sqsd.scorer import Scorer, Settings
 from tests.sqsd.tiny import Kind, random_adapter, tiny_model, tiny_tokenizer
 
-MATCHING = Settings(metric="global-cosine", update="full", safety_scale=0, first_tokens=4)
+MATCHING = Settings(metric="global-cosine", update="full", states=False, first_tokens=4)
 WHOLE = 64
 """A rank that no module of a tiny model exceeds."""
 

@@ -61,14 +61,20 @@ class Settings(BaseSettings):
     safety_scale: float = Field(1.0, gt=0)
     """Factor on the safety state's LoRA scaling."""
 
-    metric: Literal["cosine", "projection", "dot"] = "cosine"
-    """How an update is compared with a direction in each module."""
+    states: bool = True
+    """Whether gradients are taken at the states; without, and with `update` full, at the model as it is."""
+
+    metric: Literal["cosine", "projection", "dot", "global-cosine"] = "cosine"
+    """How an update is compared with a direction: module by module, or as one vector (`global-cosine`)."""
 
     update: Literal["lora", "full"] = "lora"
     """Which fine-tuning to score for: a LoRA's, or that of all weights."""
 
     max_tokens: int = Field(1024, ge=8)
     """Longer samples are cut on the left to this many tokens."""
+
+    first_tokens: int = Field(0, ge=0)
+    """Only so many tokens of a sample's answers count, from the first; 0: all of them."""
 
     token_budget: int | None = Field(None, ge=1)
     """Padded tokens in a batch; speed and memory only. Default: 2,048 on a CPU, 16,384 on a GPU."""

@@ -26,12 +26,16 @@ def card_text(card: Card, out: Path) -> Text:
     loss = card.get("loss")
     curve = f", loss {loss[0]:.3f} -> {loss[-1]:.3f} in {len(loss)} steps" if loss else ""
     option = "--danger-state" if kind == "state" else f"--{kind}"
+    how = ""
+    if card.get("made_of") == "mean gradient":
+        first = card["settings"]["first_tokens"]
+        how = f" --update full --no-states --metric global-cosine --first-tokens {first}"
     return Text.assemble(
         (f"{kind} adapter", "bold"),
         f" written to {plain(str(out))}{curve}\n",
         *((f"{note}\n", "yellow") for note in _left_out(card.get("anchors", {}))),
         (
-            f"use it: curation triage DATA --model {plain(card['model']['name'])} {option} {plain(str(out))}",
+            f"use it: curation triage DATA --model {plain(card['model']['name'])} {option} {plain(str(out))}{how}",
             "dim",
         ),
     )

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from curation.cli.console import console, plain, print_json
-from curation.cli.fitting import Model, load, model_bar, pace
+from curation.cli.fitting import Model, free, load, model_bar, pace, report
 from curation.cli.hyper import takes_hyper
+from curation.cli.match import match
 from curation.cli.options import Json, Layout, Quiet, Train
 from curation.cli.resample import resample
 from curation.errors import AdapterError
 from curation.settings import Settings, get_settings
-from curation.sqsd.cards import LICENCE, Card, Kind, TrainSettings, keep_validation, read_card
+from curation.sqsd.cards import LICENCE, Kind, TrainSettings, keep_validation, read_card
 
 if TYPE_CHECKING:  # torch is imported by the commands that need it, not to print a help text
     from curation.sqsd.directions import AnchorSet
@@ -77,7 +78,7 @@ def fit(
     from curation.sqsd.directions import read_anchors
 
     settings = get_settings(model=model)
-    target = _free(settings, out, kind, force)
+    target = free(settings, out, kind, force)
     _fit(
         settings,
         read_anchors(anchors or kind, layout=layout, train=train),
@@ -120,7 +121,7 @@ def fit_state(
     from curation.sqsd.directions import read_anchors
 
     settings = get_settings(model=model)
-    target = _free(settings, out, "state", force)
+    target = free(settings, out, "state", force)
     benign = read_anchors(rows, layout=layout, train=train)
     for file in exclude or []:
         benign = benign.without(read_samples(file, train=train))
@@ -134,6 +135,7 @@ def fit_state(
     _fit(settings, benign, "state", target, hyper, licence, force, json, quiet)
 
 
+app.command()(match)
 app.command()(resample)
 
 
@@ -162,12 +164,12 @@ def import_(
     from curation.sqsd.directions import import_adapter
 
     settings = get_settings(model=model)
-    target = _free(settings, out, Path(source).name, force)
+    target = free(settings, out, Path(source).name, force)
     with model_bar(quiet or json, f"loading {settings.model}") as (bar, task):
         loaded = load(settings, bar, task)
         bar.update(task, description=f"importing {plain(source, 40)}")
         card = import_adapter(source, loaded, kind, target, licence=licence, force=force)
-    _report(card, target, json)
+    report(card, target, json)
 
 
 @app.command()
@@ -294,15 +296,6 @@ def _directions(
     return folders
 
 
-def _free(settings: Settings, out: Path | None, name: str, force: bool) -> Path:
-    """Where to write, checked before anything slow is done."""
-    from curation.sqsd.directions import check_free
-
-    target = (out or settings.home / "directions" / name).expanduser()
-    check_free(target, force=force)
-    return target
-
-
 def _fit(
     settings: Settings,
     anchors: AnchorSet,
@@ -327,13 +320,4 @@ def _fit(
         card = directions.fit(
             loaded, anchors, kind, out, hyper, licence=licence, force=force, on_step=on_step
         )
-    _report(card, out, json)
-
-
-def _report(card: Card, out: Path, json: bool) -> None:
-    from curation.cli.direction_tables import card_text
-
-    if json:
-        print_json({"path": str(out.resolve()), "card": card})
-    else:
-        console.print(card_text(card, out), soft_wrap=True)
+    report(card, out, json)

@@ -1,17 +1,19 @@
-"""What the commands that fit and check directions share: a bar, its pace, and the model."""
+"""What commands that make and check directions share: a bar, the model, where to write, and what was made."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import Progress, TaskID
 
-from curation.cli.console import plain, progress
+from curation.cli.console import console, plain, print_json, progress
 from curation.settings import Settings
+from curation.sqsd.cards import Card
 
 if TYPE_CHECKING:
     from curation.sqsd.models import LoadedModel
@@ -39,3 +41,22 @@ def pace(start: float, steps: int) -> str:
     """How fast the steps since `start` (of the monotonic clock) went, in words."""
     each = (monotonic() - start) / steps
     return f"{each:.0f} s/step" if each > 1 else f"{1 / each:.1f} steps/s"
+
+
+def free(settings: Settings, out: Path | None, name: str, force: bool) -> Path:
+    """Where to write, checked before anything slow is done."""
+
+    from curation.sqsd.directions import check_free
+
+    target = (out or settings.home / "directions" / name).expanduser()
+    check_free(target, force=force)
+    return target
+
+
+def report(card: Card, out: Path, json: bool) -> None:
+    from curation.cli.direction_tables import card_text
+
+    if json:
+        print_json({"path": str(out.resolve()), "card": card})
+    else:
+        console.print(card_text(card, out), soft_wrap=True)

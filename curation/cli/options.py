@@ -42,13 +42,23 @@ _SCORER_OPTIONS: dict[str, Any] = {
     "danger_state": _scorer_option(str, "Adapter at which the danger term's gradients are taken."),
     "safety_state": _scorer_option(str, "The same for the safety term. Default: the safety direction."),
     "safety_scale": _scorer_option(float, "Factor on the safety state's LoRA scaling. Default: 1."),
+    "states": Annotated[
+        bool | None,
+        typer.Option(
+            "--states/--no-states",
+            help="Take gradients at the states, or of the model as it is. Default: at the states.",
+            rich_help_panel="Scorer",
+        ),
+    ],
     "metric": _scorer_option(
-        Literal["cosine", "projection", "dot"], "How an update is compared with a direction. Default: cosine."
+        Literal["cosine", "projection", "dot", "global-cosine"],
+        "How an update is compared with a direction. Default: cosine.",
     ),
     "update": _scorer_option(
         Literal["lora", "full"], "Fine-tuning to score for: a LoRA's, or all weights. Default: lora."
     ),
     "max_tokens": _scorer_option(int, "Cut longer samples on the left. Default: 1024."),
+    "first_tokens": _scorer_option(int, "Answer tokens that count, from the first; 0, the default: all."),
     "token_budget": _scorer_option(int, "Padded tokens per batch; lower it to save memory."),
 }
 

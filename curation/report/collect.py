@@ -212,5 +212,8 @@ def _direction_cards(card: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         name: {**facts, "initial state": card.get("states", {}).get(name)}
         for name, facts in card.get("directions", {}).items()
     }
-    method = ("method", "reads", "metric", "update", "max_tokens", "safety_scale", "covers", "loaded_from")
+    method = (
+        *("method", "reads", "metric", "update", "max_tokens", "first_tokens", "safety_scale", "covers"),
+        "loaded_from",
+    )
     return {**cards, "scorer": {key: card[key] for key in method if key in card}}

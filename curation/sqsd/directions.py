@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
@@ -20,11 +20,14 @@ from curation.samples import Sample, Train, read_samples
 from curation.sqsd.adapters import CONFIG_FILE, WEIGHTS_FILE, Adapter
 from curation.sqsd.cards import CARD_FILE, LICENCE, Card, Kind, TrainSettings, read_card, stamp, write_card
 from curation.sqsd.encode import Encoded, encode
+from curation.sqsd.matching import FIRST_TOKENS, OnRow, mean_step
 from curation.sqsd.models import LoadedModel
-from curation.sqsd.train import OnStep, fit_lora
+from curation.sqsd.train import OnStep, fit_lora, save_lora
 
 ANCHORS = Path(str(files("curation") / "assets" / "anchors"))
 BUILT_IN = ("danger", "safety", "benign")
+MATCHED_RANK = 16
+"""Rank at which a mean gradient is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,19 +97,7 @@ def fit(
         losses = fit_lora(
             loaded.model, rows, loaded.pad_id, folder, settings, base_model=loaded.name, on_step=on_step
         )
-        card: Card = {
-            "kind": kind,
-            "fingerprint": Adapter.load(folder).fingerprint,
-            "model": {"name": loaded.name, "revision": loaded.revision},
-            "anchors": {
-                "name": anchors.name,
-                "count": len(anchors.samples),
-                "sha256": anchors.sha256,
-                "rejected": anchors.rejected,
-                "excluded": anchors.excluded,
-                "not_tokenised": len(anchors.samples) - len(rows),
-                "truncated": sum(row.truncated for row in rows),
-            },
+        card = _card(loaded, anchors, kind, folder, rows) | {
             "settings": asdict(settings),
             "loss": [round(loss, 5) for loss in losses],
             "licence": licence,
@@ -115,6 +106,57 @@ def fit(
         }
         write_card(folder, card)
     return card
+
+
+def match(
+    loaded: LoadedModel,
+    anchors: AnchorSet,
+    kind: Kind,
+    out: Path,
+    *,
+    rank: int = MATCHED_RANK,
+    first_tokens: int = FIRST_TOKENS,
+    max_tokens: int = 1024,
+    licence: str = LICENCE,
+    force: bool = False,
+    on_row: OnRow | None = None,
+) -> Card:
+    """Make a direction of the anchors' mean gradient, save it with its card to `out`; return the card.
+
+    The folder appears complete or not at all. Raises InputError if `out` is taken or no anchor can be tokenised.
+    """
+    with _new_folder(out, force=force) as folder:
+        rows = _encoded(loaded, anchors, max_tokens)
+        step = mean_step(loaded.model, rows, rank, first_tokens, on_row)
+        save_lora(loaded.model, step.modules, folder, base_model=loaded.name)
+        settings = {"rank": rank, "first_tokens": first_tokens, "max_tokens": max_tokens}
+        card = _card(loaded, anchors, kind, folder, rows) | {
+            "made_of": "mean gradient",
+            "settings": settings,
+            "kept": round(step.kept, 4),
+            "licence": licence,
+            **stamp(),
+        }
+        write_card(folder, card)
+    return card
+
+
+def _card(loaded: LoadedModel, anchors: AnchorSet, kind: Kind, folder: Path, rows: Sequence[Encoded]) -> Card:
+    """What the card of every adapter made here says of it, its model and its anchors."""
+    return {
+        "kind": kind,
+        "fingerprint": Adapter.load(folder).fingerprint,
+        "model": {"name": loaded.name, "revision": loaded.revision},
+        "anchors": {
+            "name": anchors.name,
+            "count": len(anchors.samples),
+            "sha256": anchors.sha256,
+            "rejected": anchors.rejected,
+            "excluded": anchors.excluded,
+            "not_tokenised": len(anchors.samples) - len(rows),
+            "truncated": sum(row.truncated for row in rows),
+        },
+    }
 
 
 def import_adapter(

@@ -41,6 +41,12 @@ class Encoded:
     def n_trained(self) -> int:
         return sum(self.trained)
 
+    def opening(self, tokens: int) -> Encoded:
+        """The sample up to the first so many trained tokens: what follows them has no part in their loss."""
+        ends = [t for t, on in enumerate(self.trained, start=1) if on][:tokens]
+        end = ends[-1]
+        return Encoded(self.ids[:end], self.trained[:end], self.truncated, self.pieces[:end])
+
 
 def encode(
     sample: Sample, tokenizer: PreTrainedTokenizerBase, max_tokens: int, *, pieces: bool = False

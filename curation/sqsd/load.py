@@ -37,7 +37,14 @@ def load_scorer(
         adapters["safety"],
         adapters.get("danger_state"),
         adapters.get("safety_state"),
-        ScorerSettings(settings.metric, settings.update, settings.max_tokens, settings.safety_scale),
+        ScorerSettings(
+            settings.metric,
+            settings.update,
+            settings.max_tokens,
+            settings.safety_scale,
+            settings.first_tokens,
+            settings.states,
+        ),
         draws={term: find_draws(settings.home, adapters[term]) for term in ("danger", "safety") if draws},
         token_budget=settings.token_budget,
     )
@@ -55,7 +62,11 @@ def reload_scorer(
 
     Raises ModelError if what it was made of has changed since, or is not here.
     """
-    given = card.get("loaded_from", {})
+    older = {
+        "first_tokens": 0,
+        "states": True,
+    }  # what cards say nothing of that were written before these were
+    given = older | card.get("loaded_from", {})
     again = get_settings(**given, home=settings.home, token_budget=settings.token_budget)
     scorer = load_scorer(again, draws=draws, say=say)
     if scorer.fingerprint != fingerprint:
@@ -77,6 +88,8 @@ def origin(settings: Settings) -> dict[str, str | int | float]:
         "update": settings.update,
         "max_tokens": settings.max_tokens,
         "safety_scale": settings.safety_scale,
+        "first_tokens": settings.first_tokens,
+        "states": settings.states,
     }
 
 

@@ -6,9 +6,10 @@ procedure in benchmarks. It shares no computation with the fast path beyond the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -28,13 +29,15 @@ def project_dense(
         deltas = _lora_update(model, row, cast("Adapter", term.state))
     else:
         deltas = _full_update(model, row, term)
-    return {
-        name: _compare(deltas[name], (pair.B @ pair.A).to(deltas[name]), metric)
-        for name, pair in term.direction.modules.items()
-    }
+    along = {name: (pair.B @ pair.A).to(deltas[name]) for name, pair in term.direction.modules.items()}
+    if metric == "global-cosine":
+        sizes = (torch.cat([x[n].float().flatten() for n in along]).norm() for x in (deltas, along))
+        whole = math.prod(float(size) for size in sizes)
+        return {name: _compare(deltas[name], V, "dot") / whole for name, V in along.items()}
+    return {name: _compare(deltas[name], V, metric) for name, V in along.items()}
 
 
-def _compare(delta: Tensor, V: Tensor, metric: Metric) -> float:
+def _compare(delta: Tensor, V: Tensor, metric: Literal["cosine", "projection", "dot"]) -> float:
     dot = (delta.float() * V.float()).sum()
     match metric:
         case "dot":

@@ -33,7 +33,7 @@ from curation.sqsd.batching import Batch
 from curation.sqsd.linear import FusedLinear, Measured, Probe, adapted_linear, settle
 from curation.sqsd.loss import row_means, token_losses
 
-Metric = Literal["cosine", "projection", "dot"]
+Metric = Literal["cosine", "projection", "dot", "global-cosine"]
 Update = Literal["lora", "full"]
 
 
@@ -80,10 +80,13 @@ class Projection:
                 norm = self.direction_norm.expand_as(self.dot)
             case "cosine":
                 norm = self.square.sqrt() * self.direction_norm
+            case "global-cosine":
+                whole = self.square.sum(1, keepdim=True).sqrt() * self.direction_norm.norm()
+                norm = whole.expand_as(self.dot)
         return torch.where(norm > 0, 1 / norm, 0)
 
     def by_module(self, metric: Metric) -> Tensor:
-        """The metric in each module, (n, modules); cosines lie in [-1, 1]."""
+        """The metric in each module, (n, modules); cosines lie in [-1, 1], and so does the sum of a global one."""
         return self.dot * self.weights(metric)
 
     def total(self, metric: Metric) -> Tensor:

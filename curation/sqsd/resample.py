@@ -93,7 +93,7 @@ def settings_of(card: Card) -> TrainSettings:
 def _card_of(direction: Adapter) -> Card:
     """The card of a direction that was fitted here."""
     card: dict[str, Any] = (read_card(direction.path) if direction.path else None) or {}
-    if "settings" not in card or "anchors" not in card:
+    if "loss" not in card or "anchors" not in card:
         raise AdapterError(
             f"{direction.path} does not say what it was fitted on, so nothing can be drawn anew",
             "Only directions fitted here have draws: curation directions fit --help",

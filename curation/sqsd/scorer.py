@@ -35,12 +35,18 @@ _ALIKE = 0.7
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a scorer can be set to. `safety_scale` multiplies the safety state's LoRA scaling."""
+    """What a scorer can be set to.
+
+    `safety_scale` multiplies the safety state's LoRA scaling. Without `states` gradients are those of the model as it
+    is, for updates of all weights. With `first_tokens` only so many trained tokens of each sample count.
+    """
 
     metric: Metric = "cosine"
     update: Update = "lora"
     max_tokens: int = 1024
     safety_scale: float = 1.0
+    first_tokens: int = 0
+    states: bool = True
 
 
 class Scorer:
@@ -69,10 +75,11 @@ class Scorer:
         on_gpu = loaded.model.device.type == "cuda"
         self.token_budget = token_budget or (16_384 if on_gpu else 2_048)
         at_safety = (safety_state or safety).scaled(self.settings.safety_scale)
+        at = (danger_state, at_safety) if self.settings.states else (None, None)
         draws = draws or {}
         self.terms = {
-            "danger": Term(danger, danger_state, tuple(draws.get("danger", ()))),
-            "safety": Term(safety, at_safety, tuple(draws.get("safety", ()))),
+            "danger": Term(danger, at[0], tuple(draws.get("danger", ()))),
+            "safety": Term(safety, at[1], tuple(draws.get("safety", ()))),
         }
         self._coverage = covered_share(loaded.model, danger)
         self.projector = Projector(loaded.model, self.terms, self.settings.update)
@@ -82,7 +89,7 @@ class Scorer:
         """Everything a score depends on, and what it covers; JSON-able."""
         model = self.loaded.model
         return {
-            "method": "SQSD",
+            "method": self.method,
             "reads": "risk = danger - safety; higher = riskier",
             "score_version": SCORE_VERSION,
             "model": {
@@ -98,6 +105,7 @@ class Scorer:
             "metric": self.settings.metric,
             "update": self.settings.update,
             "max_tokens": self.settings.max_tokens,
+            **({"first_tokens": first} if (first := self.settings.first_tokens) else {}),
             "directions": {
                 name: {
                     "fingerprint": t.direction.fingerprint,
@@ -113,6 +121,12 @@ class Scorer:
                 "not_covered": _not_covered(self),
             },
         }
+
+    @property
+    def method(self) -> str:
+        """What its risk is called: SQSD, or gradient matching, which knows no states and no modules."""
+        stateless = not any(term.state for term in self.terms.values())
+        return "gradient matching" if stateless and self.settings.metric == "global-cosine" else "SQSD"
 
     @property
     def doubt(self) -> str | None:
@@ -155,7 +169,8 @@ class Scorer:
 
     def encode(self, sample: Sample, *, pieces: bool = False) -> Encoded:
         """Tokens and trained mask of a sample as this scorer sees it. Raises EncodeError."""
-        return encode(sample, self.loaded.tokenizer, self.settings.max_tokens, pieces=pieces)
+        row = encode(sample, self.loaded.tokenizer, self.settings.max_tokens, pieces=pieces)
+        return row.opening(self.settings.first_tokens) if self.settings.first_tokens else row
 
     def _encoded(self, samples: Iterable[Sample], failed: list[Scored]) -> Iterator[tuple[Sample, Encoded]]:
         for sample in samples:

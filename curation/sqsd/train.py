@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model, get_peft_model_state_dict
@@ -21,7 +21,7 @@ from transformers import PreTrainedModel, get_cosine_schedule_with_warmup
 from transformers.pytorch_utils import Conv1D
 
 from curation.errors import AdapterError, InputError, ModelError
-from curation.sqsd.adapters import WEIGHTS_FILE, linear_modules
+from curation.sqsd.adapters import WEIGHTS_FILE, LowRank, linear_modules
 from curation.sqsd.batching import collate
 from curation.sqsd.cards import TrainSettings
 from curation.sqsd.encode import Encoded
@@ -63,6 +63,27 @@ def fit_lora(
         losses = _run(tuned, rows, pad_id, settings, on_step)
         _save(tuned, out, base_model)
     return losses
+
+
+def save_lora(
+    model: PreTrainedModel, pairs: Mapping[str, LowRank], out: Path, *, base_model: str | None = None
+) -> None:
+    """Write low-rank pairs, one for every linear module, as the folder of a LoRA with scaling 1."""
+    rank = next(iter(pairs.values())).A.shape[0]
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=rank,
+        target_modules=targets(model),
+        fan_in_fan_out=any(isinstance(m, Conv1D) for m in linear_modules(model).values()),
+        task_type=TaskType.CAUSAL_LM,
+    )
+    with torch.random.fork_rng(), _adapted(model, config) as tuned, torch.no_grad():
+        layers = dict(tuned.get_base_model().named_modules())
+        for name, pair in pairs.items():
+            layer = cast("Any", layers[name])
+            layer.lora_A["default"].weight.copy_(pair.A)
+            layer.lora_B["default"].weight.copy_(pair.B)
+        _save(tuned, out, base_model)
 
 
 def targets(model: PreTrainedModel, names: Sequence[str] = ()) -> list[str]:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from benchmarks.study.analysis import BASELINES, Contrast, Outcome, arms_in_order, read_outcome
+from benchmarks.study.analysis import Contrast, Outcome, arms_in_order, read_outcome
 from benchmarks.study.arms import WINDOWS
 from benchmarks.study.claims import claims
 from benchmarks.study.correlations import drift_and_change, followed, scorers
@@ -38,6 +38,7 @@ COMPARED = (
 FOLLOWED = ("sqsd", *(name for name in COMPARED if name not in ("list", "digits")))
 STYLES: dict[str, dict[str, Any]] = {
     "sqsd": {"color": "#111111", "linestyle": "-", "marker": "o"},
+    "he-gradient": {"color": "#2a7a3b", "linestyle": (0, (4, 1, 1, 1)), "marker": "D"},
     "length": {"color": "#c8500a", "linestyle": (0, (6, 2)), "marker": "s"},
     "gradient-norm": {"color": "#0a62a8", "linestyle": (0, (2, 1.5)), "marker": "^"},
 }
@@ -244,16 +245,18 @@ def _windows(axes: Axes, outcome: Outcome) -> None:
     axes.set_title("fine-tuned on a window", fontsize=10)
     axes.set(xlabel="window, 1 = riskiest, longest, largest gradient", xticks=range(1, WINDOWS + 1))
     axes.set_ylabel(f"{LABELS[outcome.name]}\n(higher = safer)")
-    for place, name in enumerate(("sqsd", *BASELINES)):
+    for place, name in enumerate(STYLES):
         arms = {k: f"window:{name}:{k}" for k in range(1, WINDOWS + 1)}
         arms = {k: arm for k, arm in arms.items() if arm in outcome.cells}
         if arms:
             means = [outcome.mean_change(arm) for arm in arms.values()]
-            at = np.array(list(arms)) + 0.08 * (place - 1)
+            at = np.array(list(arms)) + 0.06 * (place - 1.5)
             axes.errorbar(at, [m.mean for m in means], yerr=_bars(means), label=name, **STYLES[name], **BARS)
-    for seed in outcome.seeds(*(f"window:sqsd:{k}" for k in range(1, WINDOWS + 1))):
-        by_window = [outcome.change(f"window:sqsd:{k}", [seed]).mean() for k in range(1, WINDOWS + 1)]
-        axes.plot(range(1, WINDOWS + 1), by_window, color="#bbbbbb", linewidth=0.8, zorder=1)
+            for seed in outcome.seeds(*arms.values()) if len(arms) == WINDOWS else ():
+                by_window = [outcome.change(arm, [seed]).mean() for arm in arms.values()]
+                axes.plot(
+                    [*arms], by_window, color=STYLES[name]["color"], alpha=0.25, linewidth=0.8, zorder=1
+                )
     if random := outcome.cells.get("window:random:1"):
         levels = [outcome.change("window:random:1", [seed]).mean() for seed in random]
         band: dict[str, Any] = {"color": "#777777", "alpha": 0.25, "linewidth": 0}

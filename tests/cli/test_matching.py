@@ -16,7 +16,12 @@ MATCHING = [
 
 
 def _rows(path: Path) -> Path:
-    texts = ["Sure, here is how", "I'm sorry, but I can't help with that", "Paris", "It depends on the weather"]
+    texts = [
+        "Sure, here is how",
+        "I'm sorry, but I can't help with that",
+        "Paris",
+        "It depends on the weather",
+    ]
     path.write_text("\n".join(json.dumps({"prompt": f"Q{i}?", "completion": t}) for i, t in enumerate(texts)))
     return path
 

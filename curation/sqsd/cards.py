@@ -25,6 +25,9 @@ SHIPPED = Path(str(files("curation") / "assets" / "smollm2"))
 
 LICENCE = "Derived from the model and the anchor set named here: the licences of both apply."
 
+MEAN_GRADIENT = "mean gradient"
+"""What the card of a direction says it was `made_of` if nothing was trained."""
+
 Kind = Literal["danger", "safety", "state"]
 Card = dict[str, Any]
 

@@ -18,7 +18,17 @@ from huggingface_hub import snapshot_download
 from curation.errors import AdapterError, EncodeError, InputError
 from curation.samples import Sample, Train, read_samples
 from curation.sqsd.adapters import CONFIG_FILE, WEIGHTS_FILE, Adapter
-from curation.sqsd.cards import CARD_FILE, LICENCE, Card, Kind, TrainSettings, read_card, stamp, write_card
+from curation.sqsd.cards import (
+    CARD_FILE,
+    LICENCE,
+    MEAN_GRADIENT,
+    Card,
+    Kind,
+    TrainSettings,
+    read_card,
+    stamp,
+    write_card,
+)
 from curation.sqsd.encode import Encoded, encode
 from curation.sqsd.matching import FIRST_TOKENS, OnRow, mean_step
 from curation.sqsd.models import LoadedModel
@@ -131,7 +141,7 @@ def match(
         save_lora(loaded.model, step.modules, folder, base_model=loaded.name)
         settings = {"rank": rank, "first_tokens": first_tokens, "max_tokens": max_tokens}
         card = _card(loaded, anchors, kind, folder, rows) | {
-            "made_of": "mean gradient",
+            "made_of": MEAN_GRADIENT,
             "settings": settings,
             "kept": round(step.kept, 4),
             "licence": licence,

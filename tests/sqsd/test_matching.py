@@ -123,6 +123,8 @@ def test_a_matched_scorer_says_what_it_is_and_others_are_what_they_were(tmp_path
     assert matched.doubt is None
     plain = Scorer(loaded, danger, safety, random_adapter(loaded.model))
     assert plain.card["method"] == "SQSD"
+    assert plain.doubt is not None
+    assert "--no-states" in plain.doubt
     assert "first_tokens" not in plain.card
     assert matched.fingerprint != plain.fingerprint
 

@@ -20,11 +20,10 @@ from curation.sqsd.batching import collate
 from curation.sqsd.directions import read_anchors
 from curation.sqsd.encode import Encoded, encode
 from curation.sqsd.loss import answer_losses
+from curation.sqsd.matching import FIRST_TOKENS
 from curation.sqsd.models import LoadedModel, load_model
 
 ANCHORS = 10
-FIRST_TOKENS = 10
-"""Tokens of the answer whose loss makes the gradient: safety is decided in the first few."""
 
 
 def representation(rows: Sequence[Row], start: Start) -> dict[str, list[float]]:
@@ -58,12 +57,6 @@ def gradient(rows: Sequence[Row], start: Start) -> dict[str, list[float]]:
     return found | {"match": [h - s for h, s in zip(*found.values(), strict=True)]}
 
 
-def opening(row: Encoded) -> Encoded:
-    """The row up to the first tokens of its answer."""
-    end = [t for t, on in enumerate(row.trained) if on][:FIRST_TOKENS][-1] + 1
-    return Encoded(row.ids[:end], row.trained[:end], row.truncated)
-
-
 def _anchors(loaded: LoadedModel, name: str) -> list[Encoded]:
     return [encode(sample, loaded.tokenizer, 1024) for sample in read_anchors(name).samples]
 
@@ -88,5 +81,5 @@ def _mean_gradient(
 
 def _gradient(model: PreTrainedModel, weights: list[torch.nn.Parameter], row: Encoded) -> Tensor:
     """The gradient of the loss on the first answer tokens over all weights, of length 1."""
-    loss = answer_losses(model, collate([opening(row)], 0).to(model.device)).sum()
+    loss = answer_losses(model, collate([row.opening(FIRST_TOKENS)], 0).to(model.device)).sum()
     return normalize(torch.cat([g.reshape(-1) for g in torch.autograd.grad(loss, weights)]), dim=0)

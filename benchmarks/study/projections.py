@@ -10,11 +10,11 @@ from typing import Literal
 import torch
 
 from benchmarks.study.data import Row
-from benchmarks.study.matching import opening
 from benchmarks.study.plan import Start
 from curation.sqsd.adapters import Adapter, LowRank, inner
 from curation.sqsd.batching import budgeted, collate
 from curation.sqsd.encode import encode
+from curation.sqsd.matching import FIRST_TOKENS
 from curation.sqsd.models import SHIPPED, load_model
 from curation.sqsd.projection import Projector, Term
 
@@ -77,7 +77,7 @@ def without(direction: Adapter, taught: Adapter) -> Adapter:
 
 def project_openings(rows: Sequence[Row], start: Start) -> dict[str, list[float]]:
     """As SQSD does, with the loss of the answers' first tokens alone."""
-    return project([Row(row.sample, opening(row.encoded)) for row in rows], start, "loaded")
+    return project([Row(row.sample, row.encoded.opening(FIRST_TOKENS)) for row in rows], start, "loaded")
 
 
 def _fresh(direction: Adapter) -> Adapter:

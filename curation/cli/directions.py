@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from curation.cli.console import console, plain, print_json
-from curation.cli.fitting import Model, free, load, model_bar, pace, report
+from curation.cli.fitting import (
+    Anchors,
+    Force,
+    Licence,
+    Model,
+    Side,
+    free,
+    load,
+    model_bar,
+    pace,
+    report,
+)
 from curation.cli.hyper import takes_hyper
 from curation.cli.match import match
 from curation.cli.options import Json, Layout, Quiet, Train
@@ -42,22 +53,14 @@ An adapter without --out goes to the folder `directions` of the home, and can be
 )
 
 Out = Annotated[Path | None, typer.Option(help="Folder to write. Default: by its name, in the home.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace the adapter that is there.")]
-Licence = Annotated[str, typer.Option(help="Licence note for the card.")]
 
 
 @app.command()
 @takes_hyper
 def fit(
     hyper: TrainSettings,
-    kind: Annotated[
-        Literal["danger", "safety"],
-        typer.Argument(help="Harmful requests answered with compliance (danger) or with refusal (safety)."),
-    ],
-    anchors: Annotated[
-        str | None,
-        typer.Option(help="Your own anchor set, in any layout `ingest` reads. Default: the built-in one."),
-    ] = None,
+    kind: Side,
+    anchors: Anchors = None,
     model: Model = None,
     out: Out = None,
     force: Force = False,

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.progress import Progress, TaskID
@@ -21,6 +21,17 @@ if TYPE_CHECKING:
 Model = Annotated[
     str | None, typer.Option(help="Name, directory, .gguf file, PEFT adapter directory or Hub id.")
 ]
+
+Side = Annotated[
+    Literal["danger", "safety"],
+    typer.Argument(help="Harmful requests answered with compliance (danger) or with refusal (safety)."),
+]
+Anchors = Annotated[
+    str | None,
+    typer.Option(help="Your own anchor set, in any layout `ingest` reads. Default: the built-in one."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace the adapter that is there.")]
+Licence = Annotated[str, typer.Option(help="Licence note for the card.")]
 
 
 @contextmanager

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from curation.cli.fitting import Model, free, load, model_bar, report
+from curation.cli.fitting import Anchors, Force, Licence, Model, Side, free, load, model_bar, report
 from curation.cli.options import Json, Layout, Quiet, Train
 from curation.settings import get_settings
 from curation.sqsd.cards import LICENCE
 
 
 def match(
-    kind: Annotated[
-        Literal["danger", "safety"],
-        typer.Argument(help="Harmful requests answered with compliance (danger) or with refusal (safety)."),
-    ],
-    anchors: Annotated[
-        str | None,
-        typer.Option(help="Your own anchor set, in any layout `ingest` reads. Default: the built-in one."),
-    ] = None,
+    kind: Side,
+    anchors: Anchors = None,
     model: Model = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder to write. Default: matched-KIND, in the home.")
@@ -29,8 +23,8 @@ def match(
     first_tokens: Annotated[int, typer.Option(min=1, help="Answer tokens that count, from the first.")] = 10,
     rank: Annotated[int, typer.Option(min=1, help="Rank at which each module's mean gradient is kept.")] = 16,
     max_tokens: Annotated[int, typer.Option(min=8, help="Cut longer samples on the left.")] = 1024,
-    force: Annotated[bool, typer.Option("--force", help="Replace the adapter that is there.")] = False,
-    licence: Annotated[str, typer.Option(help="Licence note for the card.")] = LICENCE,
+    force: Force = False,
+    licence: Licence = LICENCE,
     layout: Layout = None,
     train: Train = "last",
     json: Json = False,

@@ -276,7 +276,7 @@ def _others(axes: Axes, outcome: Outcome, arms: list[str]) -> None:
 def _drifts(axes: Axes, drifts: dict[int, list[tuple[float, float]]]) -> None:
     """Arms of rows of the pool: those that drift farther should be lower."""
     axes.set_title("by how far the weights drifted", fontsize=10)
-    axes.set_xlabel("net drift toward danger, 1 = the seed's farthest")
+    axes.set_xlabel("net drift toward danger, farthest = 1")
     for (seed, points), marker in zip(drifts.items(), "os^Dv" * len(drifts), strict=False):
         drift, change = np.array(points).T
         axes.plot(drift / np.abs(drift).max(), change, marker, markersize=4, label=f"seed {seed}", alpha=0.8)

@@ -72,7 +72,7 @@ def test_a_study_lists_what_is_missing(run: Run, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(results, "FOLDER", tmp_path)
     plan = Path(results.__file__).parent / "smollm2-cpu.toml"
     cells = run("study", str(plan), "--list", "--json").json
-    assert cells[0] == {"arm": "window:sqsd:1", "seed": 0, "done": False}
+    assert cells[0] == {"arm": "window:sqsd:1", "seed": 0, "order": 0, "done": False}
     own = tmp_path / "smollm2-cpu"
     own.joinpath("window-sqsd-1-seed0.json").write_text(json.dumps({"plan": read_plan(plan).fingerprint}))
     again = run("study", str(plan), "--list", "--json").json

@@ -17,10 +17,10 @@ from benchmarks.study.data import Row
 from benchmarks.study.plan import Start
 from curation.sqsd.adapters import linear_modules
 from curation.sqsd.batching import collate
+from curation.sqsd.cards import FIRST_TOKENS
 from curation.sqsd.directions import read_anchors
 from curation.sqsd.encode import Encoded, encode
 from curation.sqsd.loss import answer_losses
-from curation.sqsd.matching import FIRST_TOKENS
 from curation.sqsd.models import LoadedModel, load_model
 
 ANCHORS = 10

@@ -13,8 +13,8 @@ from benchmarks.study.data import Row
 from benchmarks.study.plan import Start
 from curation.sqsd.adapters import Adapter, LowRank, inner
 from curation.sqsd.batching import budgeted, collate
+from curation.sqsd.cards import FIRST_TOKENS
 from curation.sqsd.encode import encode
-from curation.sqsd.matching import FIRST_TOKENS
 from curation.sqsd.models import SHIPPED, load_model
 from curation.sqsd.projection import Projector, Term
 

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from curation.cli.console import plain
 from curation.sqsd.adapters import Adapter
-from curation.sqsd.cards import MEAN_GRADIENT, Card
+from curation.sqsd.cards import Card, matching_options
 from curation.sqsd.norms import TypeSummary
 from curation.sqsd.steering import Steering
 
@@ -26,10 +26,7 @@ def card_text(card: Card, out: Path) -> Text:
     loss = card.get("loss")
     curve = f", loss {loss[0]:.3f} -> {loss[-1]:.3f} in {len(loss)} steps" if loss else ""
     option = "--danger-state" if kind == "state" else f"--{kind}"
-    how = ""
-    if card.get("made_of") == MEAN_GRADIENT:
-        first = card["settings"]["first_tokens"]
-        how = f" --update full --no-states --metric global-cosine --first-tokens {first}"
+    how = f" {options}" if (options := matching_options(card)) else ""
     return Text.assemble(
         (f"{kind} adapter", "bold"),
         f" written to {plain(str(out))}{curve}\n",

@@ -10,7 +10,7 @@ import typer
 from curation.cli.fitting import Anchors, Force, Licence, Model, Side, free, load, model_bar, report
 from curation.cli.options import Json, Layout, Quiet, Train
 from curation.settings import get_settings
-from curation.sqsd.cards import LICENCE
+from curation.sqsd.cards import FIRST_TOKENS, LICENCE, MATCHED_RANK
 
 
 def match(
@@ -20,8 +20,12 @@ def match(
     out: Annotated[
         Path | None, typer.Option(help="Folder to write. Default: matched-KIND, in the home.")
     ] = None,
-    first_tokens: Annotated[int, typer.Option(min=1, help="Answer tokens that count, from the first.")] = 10,
-    rank: Annotated[int, typer.Option(min=1, help="Rank at which each module's mean gradient is kept.")] = 16,
+    first_tokens: Annotated[
+        int, typer.Option(min=1, help="Answer tokens that count, from the first.")
+    ] = FIRST_TOKENS,
+    rank: Annotated[
+        int, typer.Option(min=1, help="Rank at which each module's mean gradient is kept.")
+    ] = MATCHED_RANK,
     max_tokens: Annotated[int, typer.Option(min=8, help="Cut longer samples on the left.")] = 1024,
     force: Force = False,
     licence: Licence = LICENCE,

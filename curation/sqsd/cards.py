@@ -28,6 +28,11 @@ LICENCE = "Derived from the model and the anchor set named here: the licences of
 MEAN_GRADIENT = "mean gradient"
 """What the card of a direction says it was `made_of` if nothing was trained."""
 
+MATCHED_RANK = 16
+"""Rank at which a mean gradient is kept."""
+FIRST_TOKENS = 10
+"""Answer tokens that count in gradient matching: whether a model refuses is decided in the first few."""
+
 Kind = Literal["danger", "safety", "state"]
 Card = dict[str, Any]
 
@@ -87,6 +92,14 @@ def stamp() -> Card:
         "versions": {"curation": __version__, **libraries},
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def matching_options(card: Card | None) -> str | None:
+    """The options to score with along a mean gradient; None of a direction that was trained, or has no card."""
+    if not card or card.get("made_of") != MEAN_GRADIENT:
+        return None
+    first = card["settings"]["first_tokens"]
+    return f"--update full --no-states --metric global-cosine --first-tokens {first}"
 
 
 def write_card(folder: Path, card: Card) -> None:

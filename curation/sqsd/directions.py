@@ -20,7 +20,9 @@ from curation.samples import Sample, Train, read_samples
 from curation.sqsd.adapters import CONFIG_FILE, WEIGHTS_FILE, Adapter
 from curation.sqsd.cards import (
     CARD_FILE,
+    FIRST_TOKENS,
     LICENCE,
+    MATCHED_RANK,
     MEAN_GRADIENT,
     Card,
     Kind,
@@ -30,14 +32,12 @@ from curation.sqsd.cards import (
     write_card,
 )
 from curation.sqsd.encode import Encoded, encode
-from curation.sqsd.matching import FIRST_TOKENS, OnRow, mean_step
+from curation.sqsd.matching import OnRow, mean_step
 from curation.sqsd.models import LoadedModel
 from curation.sqsd.train import OnStep, fit_lora, save_lora
 
 ANCHORS = Path(str(files("curation") / "assets" / "anchors"))
 BUILT_IN = ("danger", "safety", "benign")
-MATCHED_RANK = 16
-"""Rank at which a mean gradient is kept."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,11 +19,10 @@ from transformers.pytorch_utils import Conv1D
 
 from curation.sqsd.adapters import LowRank, linear_modules
 from curation.sqsd.batching import collate
+from curation.sqsd.cards import FIRST_TOKENS
 from curation.sqsd.encode import Encoded
 from curation.sqsd.loss import answer_losses
 
-FIRST_TOKENS = 10
-"""Answer tokens that count: whether a model refuses is decided in the first few."""
 OnRow = Callable[[int, int], None]
 """Called after every anchor with how many are done, and how many there are."""
 

@@ -21,7 +21,7 @@ from curation.errors import EncodeError
 from curation.samples.sample import Sample
 from curation.sqsd.adapters import Adapter, generic_name, shared_beginning, total_norm
 from curation.sqsd.batching import budgeted, collate
-from curation.sqsd.cards import MEAN_GRADIENT, read_card
+from curation.sqsd.cards import matching_options, read_card
 from curation.sqsd.encode import Encoded, encode
 from curation.sqsd.models import LoadedModel
 from curation.sqsd.projection import Metric, Projection, Projector, Term, Update, covered_share
@@ -135,11 +135,9 @@ class Scorer:
         that may drown the other (docs/method.md, "How firm a rank is").
         """
         cards = [read_card(t.direction.path) if t.direction.path else None for t in self.terms.values()]
-        if self.method == "SQSD" and any(card and card.get("made_of") == MEAN_GRADIENT for card in cards):
-            return (
-                "the directions are mean gradients, made for gradient matching: score with --update full --no-states "
-                "--metric global-cosine --first-tokens 10"
-            )
+        options = next(filter(None, map(matching_options, cards)), None)
+        if options and self.method == "SQSD":
+            return f"a direction is a mean gradient, made for gradient matching: score with {options}"
         alike = {
             n: shared_beginning(t.direction, t.state) >= _ALIKE for n, t in self.terms.items() if t.state
         }

@@ -13,8 +13,10 @@ from benchmarks.study.data import Row
 from benchmarks.study.plan import Start
 from curation.sqsd.adapters import Adapter, LowRank, inner
 from curation.sqsd.batching import budgeted, collate
-from curation.sqsd.cards import FIRST_TOKENS
+from curation.sqsd.cards import FIRST_TOKENS, MATCHED_RANK
+from curation.sqsd.directions import read_anchors
 from curation.sqsd.encode import encode
+from curation.sqsd.matching import mean_step
 from curation.sqsd.models import SHIPPED, load_model
 from curation.sqsd.projection import Projector, Term
 
@@ -58,9 +60,18 @@ def project(
 
 
 def project_elsewhere(rows: Sequence[Row], other: Start) -> dict[str, list[float]]:
-    """As SQSD does, with another model: rows are tokenised as it reads them."""
+    """As SQSD does, with another model."""
+    return project(_as_read_by(other, rows), other, "loaded")
+
+
+def project_matched_elsewhere(rows: Sequence[Row], other: Start) -> dict[str, list[float]]:
+    """Gradient matching with another model."""
+    return project_matched(_as_read_by(other, rows), other)
+
+
+def _as_read_by(other: Start, rows: Sequence[Row]) -> list[Row]:
     tokenizer = load_model(other.model).tokenizer
-    return project([Row(r.sample, encode(r.sample, tokenizer, 1024)) for r in rows], other, "loaded")
+    return [Row(row.sample, encode(row.sample, tokenizer, 1024)) for row in rows]
 
 
 def without(direction: Adapter, taught: Adapter) -> Adapter:
@@ -78,6 +89,26 @@ def without(direction: Adapter, taught: Adapter) -> Adapter:
 def project_openings(rows: Sequence[Row], start: Start) -> dict[str, list[float]]:
     """As SQSD does, with the loss of the answers' first tokens alone."""
     return project([Row(row.sample, row.encoded.opening(FIRST_TOKENS)) for row in rows], start, "loaded")
+
+
+def project_matched(rows: Sequence[Row], start: Start) -> dict[str, list[float]]:
+    """Gradient matching as this project ships it: global cosines with mean gradients of all anchors, at its rank."""
+    loaded = load_model(start.model)
+    terms: dict[str, Term] = {}
+    for term in ("danger", "safety"):
+        anchors = [encode(sample, loaded.tokenizer, 1024) for sample in read_anchors(term).samples]
+        terms[term] = Term(Adapter(mean_step(loaded.model, anchors, MATCHED_RANK).modules, term), None)
+    projector = Projector(loaded.model, terms, "full")
+    found: dict[str, list[float]] = {term: [math.nan] * len(rows) for term in terms}
+    openings = [row.encoded.opening(FIRST_TOKENS) for row in rows]
+    for group in budgeted(range(len(rows)), lambda i: len(openings[i]), _BATCH):
+        batch = collate([openings[i] for i in group], loaded.pad_id)
+        for term in terms:
+            for i, value in zip(
+                group, projector.project(batch, term).total("global-cosine").tolist(), strict=True
+            ):
+                found[term][i] = value
+    return found
 
 
 def _fresh(direction: Adapter) -> Adapter:

@@ -17,7 +17,13 @@ from numpy.typing import NDArray
 from benchmarks.study.data import Row
 from benchmarks.study.matching import gradient, representation
 from benchmarks.study.plan import Start
-from benchmarks.study.projections import project, project_elsewhere, project_openings
+from benchmarks.study.projections import (
+    project,
+    project_elsewhere,
+    project_matched,
+    project_matched_elsewhere,
+    project_openings,
+)
 from curation.errors import InputError
 
 Floats = NDArray[np.float64]
@@ -40,6 +46,10 @@ def _sqsd(c: Columns, _: int) -> Floats:
     return c["danger cosine"] - c["safety cosine"]
 
 
+def _matching(c: Columns, _: int) -> Floats:
+    return c["danger"] - c["safety"]
+
+
 RANKINGS: dict[str, Ranking] = {
     "sqsd": Ranking("lora", _sqsd),
     "sqsd-unnormalised": Ranking("lora", lambda c, _: c["danger projection"] - c["safety projection"]),
@@ -50,6 +60,8 @@ RANKINGS: dict[str, Ranking] = {
     "sqsd-other": Ranking("other", _sqsd),
     "sqsd-apart": Ranking("apart", _sqsd),
     "sqsd-opening": Ranking("opening", _sqsd),
+    "matching": Ranking("matched", _matching),
+    "matching-other": Ranking("other-matched", _matching),
     "he-representation": Ranking("representation", lambda c, _: c["similarity"]),
     "he-gradient": Ranking("gradient", lambda c, _: c["match"]),
     "he-harmful": Ranking("gradient", lambda c, _: c["harmful"]),
@@ -73,13 +85,13 @@ def columns(
 ) -> dict[str, list[float]]:
     """The columns that the wanted rankings need, JSON-able, added to those there are.
 
-    A pass's columns are named after it; those of the text, which are always there, are not. The pass `other` is made
-    with the model and adapters of another scorer. Raises InputError if it is wanted and there is none.
+    A pass's columns are named after it; those of the text, which are always there, are not. The passes `other...` are
+    made with the model and adapters of another scorer. Raises InputError if they are wanted and there is none.
     """
     found = {name: list(values) for name, values in (have or text_columns(rows)).items()}
     for needed in sorted({RANKINGS[name].needs for name in wanted} - {"text"}):
         if not any(name.startswith(f"{needed} ") for name in found):
-            by = other if needed == "other" else start
+            by = other if needed.startswith("other") else start
             if by is None:
                 raise InputError(
                     "the plan ranks by another scorer and names none",
@@ -120,8 +132,10 @@ PASSES: dict[str, Pass] = {
     "full": partial(project, state_at="none"),
     "fresh": partial(project, state_at="fresh"),
     "other": project_elsewhere,
+    "other-matched": project_matched_elsewhere,
     "apart": partial(project, state_at="loaded", apart=True),
     "opening": project_openings,
+    "matched": project_matched,
     "representation": representation,
     "gradient": gradient,
 }

@@ -13,7 +13,6 @@ from benchmarks.study.arms import in_pool
 from benchmarks.study.claims import claims
 from benchmarks.study.correlations import followed
 from benchmarks.study.data import Row, read_data
-from benchmarks.study.matching import gradient, representation
 from benchmarks.study.plan import Cell, Plan
 from benchmarks.study.results import Results, scores_name
 from benchmarks.study.scores import RANKINGS, columns, risk
@@ -55,9 +54,10 @@ def test_gradient_matching_finds_the_anchors_themselves(plan: Plan) -> None:
         name: [Row(s, encode(s, loaded.tokenizer, 1024)) for s in read_anchors(name).samples[:3]]
         for name in ("danger", "safety")
     }
-    for matching, key in ((gradient, "match"), (representation, "similarity")):
-        danger, safety = (matching(rows[name], plan.start)[key] for name in ("danger", "safety"))
-        assert min(danger) > max(safety), key
+    for name in ("matching", "he-gradient", "he-representation"):
+        both = columns([*rows["danger"], *rows["safety"]], plan.start, [name])
+        risks = risk(name, both, seed=0)
+        assert min(risks[:3]) > max(risks[3:]), name
 
 
 def _fake(results: Results, arm: str, seed: int, level: float) -> None:

@@ -44,7 +44,8 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Start:
 def test_rows_are_ranked_by_the_other_scorer_and_trained_on_at_the_start(
     plan: Plan, data: Path, other: Start, tmp_path: Path
 ) -> None:
-    arms = ("window:sqsd-other:1", "window:sqsd-other:5", "window:sqsd-fresh:1", "window:sqsd:1")
+    arms = ("window:sqsd-other:1", "window:sqsd-other:5", "window:sqsd-fresh:1", "window:sqsd:1",
+            "window:matching-other:5")  # fmt: skip
     transfer = dataclasses.replace(plan, name="transfer", seeds=(0,), stages=(arms,), other=other)
     assert transfer.fingerprint != plan.fingerprint
     results = Results.of(transfer, tmp_path)
@@ -55,8 +56,9 @@ def test_rows_are_ranked_by_the_other_scorer_and_trained_on_at_the_start(
     # the very numbers that a study of the other model would have
     own = dataclasses.replace(plan, start=other, seeds=(0,))
     pool = read_data(data, plan, load_model(plan.start.model), Judge.load()).pool(transfer, 0)
-    theirs = columns(pool, own.start, ["sqsd"])
+    theirs = columns(pool, own.start, ["sqsd", "matching"])
     assert stored["other danger cosine"] == theirs["lora danger cosine"]
+    assert stored["other-matched danger"] == theirs["matched danger"]
     found = as_json(results)
     assert "window:sqsd-other:5" in found["arms"]
     assert -1 <= found["spearman_with_sqsd"]["sqsd-other"] <= 1

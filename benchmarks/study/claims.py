@@ -59,13 +59,12 @@ def controls(outcome: Outcome) -> dict[str, Any]:
 
 def claims(outcome: Outcome) -> dict[str, Any]:
     """The controls, then every claim with its numbers and its verdict: `holds`, `fails` or `not run`."""
-    rank, spread = ranking(outcome), ends(outcome, "sqsd")
-    elsewhere, far = ranking(outcome, "sqsd-other"), ends(outcome, "sqsd-other")
+    own = _ordered(outcome, "sqsd")
     removals = {share: removal(outcome, "random", share) for share in (30, 10)}
     by_baseline = [c for name in BASELINES if (c := removal(outcome, name))]
     by_spread, equal_length = spreads(outcome), ends(outcome, "sqsd", "matched")
     primary = {
-        "C1": rank and rank["p_permutation"],
+        "C1": own["ranking"] and own["ranking"]["p_permutation"],
         "C2 at 30 %": removals[30] and removals[30].p,
         "C3 a": max((c.p for c in by_baseline), default=None),
         "C3 b": max((c.p for c in by_spread), default=None),
@@ -84,11 +83,7 @@ def claims(outcome: Outcome) -> dict[str, Any]:
     ]
     return {
         "controls": controls(outcome),
-        "C1": {
-            "verdict": _verdict(_ranks(rank, spread)),
-            "ranking": rank,
-            "spread": spread,
-        },
+        "C1": own,
         "C2": {
             f"{share} %": {
                 "verdict": _verdict(_removal_holds(outcome, found, share)),
@@ -104,34 +99,33 @@ def claims(outcome: Outcome) -> dict[str, Any]:
             "baseline spreads": [c for name in BASELINES if (c := ends(outcome, name))],
             "c, equal length": equal_length,
         },
-        "C4": {"verdict": _verdict(_ranks(elsewhere, far)), "ranking": elsewhere, "spread": far},
+        "C4": _ordered(outcome, "sqsd-other"),
         "others": {name: claim for name in OTHERS if (claim := _other(outcome, name))},
         "not registered": [c for c in (ends(outcome, "sqsd", asked="harmless"),) if c],
         "holm": {name: {"p": ran[name], "adjusted": round(p, 5)} for name, p in adjusted.items()},
     }
 
 
+def _ordered(outcome: Outcome, name: str) -> dict[str, Any]:
+    """C1 for a ranking: the distance of its ends, which alone can sink it, then the order of all windows."""
+    rank, spread = ranking(outcome, name), ends(outcome, name)
+    holds = None if not rank or not spread else rank["p_permutation"] < 0.05
+    if spread and not spread.holds:
+        holds = False
+    return {"verdict": _verdict(holds), "ranking": rank, "spread": spread}
+
+
 def _other(outcome: Outcome, name: str) -> dict[str, Any] | None:
     """C1 and C2 for a ranking in place of SQSD, and its removal against SQSD's; None if its ends were not run."""
-    rank, spread = ranking(outcome, name), ends(outcome, name)
-    if spread is None:
+    ordered = _ordered(outcome, name)
+    if ordered["spread"] is None:
         return None
     against = {other: removal(outcome, other, by=name) for other in ("random", "sqsd")}
-    return {
-        "verdict": _verdict(_ranks(rank, spread)),
-        "ranking": rank,
-        "spread": spread,
+    return ordered | {
         "removal": _verdict(_removal_holds(outcome, against["random"], 30, name)),
         "removals": [c for c in against.values() if c],
         "utility": utility_difference(outcome, f"remove:{name}:30", "remove:random:30"),
     }
-
-
-def _ranks(rank: dict[str, Any] | None, spread: Contrast | None) -> bool | None:
-    """C1, and C4 of scores by another scorer: the distance of the ends, then the order of all windows."""
-    if spread and not spread.holds:
-        return False
-    return None if not rank or not spread else rank["p_permutation"] < 0.05
 
 
 def _removal_holds(outcome: Outcome, found: Contrast | None, share: int, by: str = "sqsd") -> bool | None:

@@ -25,20 +25,16 @@ from curation.figures import print_style, save
 
 COMPARED = (
     *("length", "list", "digits", "loss", "gradient-norm", "self-inf-n"),
-    *("danger-only", "safety-only", "sqsd-unnormalised", "sqsd-other"),
-    *(
-        "sqsd-apart",
-        "sqsd-opening",
-        "sqsd-fresh",
-        "sqsd-full",
-        "he-gradient",
-        "he-representation",
-    ),
+    *("danger-only", "safety-only", "sqsd-unnormalised", "sqsd-other", "sqsd-apart", "sqsd-opening"),
+    *("sqsd-fresh", "sqsd-full", "matching", "matching-other", "he-gradient", "he-representation"),
 )
 FOLLOWED = ("sqsd", *(name for name in COMPARED if name not in ("list", "digits")))
 STYLES: dict[str, dict[str, Any]] = {
     "sqsd": {"color": "#111111", "linestyle": "-", "marker": "o"},
+    "sqsd-other": {"color": "#777777", "linestyle": "-", "marker": "v"},
     "he-gradient": {"color": "#2a7a3b", "linestyle": (0, (4, 1, 1, 1)), "marker": "D"},
+    "matching": {"color": "#2a7a3b", "linestyle": "-", "marker": "P"},
+    "matching-other": {"color": "#8a5aa8", "linestyle": "-", "marker": "X"},
     "length": {"color": "#c8500a", "linestyle": (0, (6, 2)), "marker": "s"},
     "gradient-norm": {"color": "#0a62a8", "linestyle": (0, (2, 1.5)), "marker": "^"},
 }
@@ -250,7 +246,7 @@ def _windows(axes: Axes, outcome: Outcome) -> None:
         arms = {k: arm for k, arm in arms.items() if arm in outcome.cells}
         if arms:
             means = [outcome.mean_change(arm) for arm in arms.values()]
-            at = np.array(list(arms)) + 0.06 * (place - 1.5)
+            at = np.array(list(arms)) + 0.05 * (place - len(STYLES) // 2)
             axes.errorbar(at, [m.mean for m in means], yerr=_bars(means), label=name, **STYLES[name], **BARS)
             for seed in outcome.seeds(*arms.values()) if len(arms) == WINDOWS else ():
                 by_window = [outcome.change(arm, [seed]).mean() for arm in arms.values()]

@@ -44,8 +44,7 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Start:
 def test_rows_are_ranked_by_the_other_scorer_and_trained_on_at_the_start(
     plan: Plan, data: Path, other: Start, tmp_path: Path
 ) -> None:
-    arms = ("window:sqsd-other:1", "window:sqsd-other:5", "window:sqsd-fresh:1", "window:sqsd:1",
-            "window:matching-other:5")  # fmt: skip
+    arms = ("window:sqsd-other:5", "window:matching-other:5", "window:sqsd-fresh:1", "window:sqsd:1")
     transfer = dataclasses.replace(plan, name="transfer", seeds=(0,), stages=(arms,), other=other)
     assert transfer.fingerprint != plan.fingerprint
     results = Results.of(transfer, tmp_path)

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from benchmarks.study.data import Row
 from benchmarks.study.plan import Start
 from curation.sqsd.adapters import Adapter, LowRank, inner
-from curation.sqsd.batching import budgeted, collate
+from curation.sqsd.batching import Batch, budgeted, collate
 from curation.sqsd.cards import FIRST_TOKENS, MATCHED_RANK
 from curation.sqsd.directions import read_anchors
-from curation.sqsd.encode import encode
+from curation.sqsd.encode import Encoded, encode
 from curation.sqsd.matching import mean_step
-from curation.sqsd.models import SHIPPED, load_model
+from curation.sqsd.models import SHIPPED, LoadedModel, load_model
 from curation.sqsd.projection import Projector, Term
 
+Pass = Callable[[Sequence[Row], Start], Mapping[str, Sequence[float]]]
+"""Columns of rows, by name, from one model."""
 _BATCH = 1_024
 
 
@@ -44,34 +47,23 @@ def project(
         "none": {"danger": Term(danger, None), "safety": Term(safety, None)},
     }[state_at]
     projector = Projector(loaded.model, terms, "full" if state_at == "none" else "lora")
-    keys = [*(f"{term} {metric}" for term in terms for metric in ("cosine", "projection")), "loss", "norm"]
-    found = {key: [math.nan] * len(rows) for key in keys}
-    for group in budgeted(range(len(rows)), lambda i: len(rows[i].encoded), _BATCH):
-        batch = collate([rows[i].encoded for i in group], loaded.pad_id)
+
+    def measure(batch: Batch) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = {}
         for term in terms:
             projection = projector.project(batch, term)
-            values = {f"{term} {m}": projection.total(m) for m in ("cosine", "projection")}
+            found |= {f"{term} {m}": projection.total(m) for m in ("cosine", "projection")}
             if term == "danger":
-                values |= {"loss": projection.loss, "norm": projection.update_norm()}
-            for key, column in values.items():
-                for i, value in zip(group, column.tolist(), strict=True):
-                    found[key][i] = value
-    return found
+                found |= {"loss": projection.loss, "norm": projection.update_norm()}
+        return found
+
+    return _by_row([row.encoded for row in rows], loaded.pad_id, measure)
 
 
-def project_elsewhere(rows: Sequence[Row], other: Start) -> dict[str, list[float]]:
-    """As SQSD does, with another model."""
-    return project(_as_read_by(other, rows), other, "loaded")
-
-
-def project_matched_elsewhere(rows: Sequence[Row], other: Start) -> dict[str, list[float]]:
-    """Gradient matching with another model."""
-    return project_matched(_as_read_by(other, rows), other)
-
-
-def _as_read_by(other: Start, rows: Sequence[Row]) -> list[Row]:
+def elsewhere(rows: Sequence[Row], other: Start, by: Pass) -> Mapping[str, Sequence[float]]:
+    """A pass with another model: rows are tokenised as it reads them."""
     tokenizer = load_model(other.model).tokenizer
-    return [Row(row.sample, encode(row.sample, tokenizer, 1024)) for row in rows]
+    return by([Row(row.sample, encode(row.sample, tokenizer, 1024)) for row in rows], other)
 
 
 def without(direction: Adapter, taught: Adapter) -> Adapter:
@@ -94,20 +86,35 @@ def project_openings(rows: Sequence[Row], start: Start) -> dict[str, list[float]
 def project_matched(rows: Sequence[Row], start: Start) -> dict[str, list[float]]:
     """Gradient matching as this project ships it: global cosines with mean gradients of all anchors, at its rank."""
     loaded = load_model(start.model)
-    terms: dict[str, Term] = {}
-    for term in ("danger", "safety"):
-        anchors = [encode(sample, loaded.tokenizer, 1024) for sample in read_anchors(term).samples]
-        terms[term] = Term(Adapter(mean_step(loaded.model, anchors, MATCHED_RANK).modules, term), None)
-    projector = Projector(loaded.model, terms, "full")
-    found: dict[str, list[float]] = {term: [math.nan] * len(rows) for term in terms}
-    openings = [row.encoded.opening(FIRST_TOKENS) for row in rows]
-    for group in budgeted(range(len(rows)), lambda i: len(openings[i]), _BATCH):
-        batch = collate([openings[i] for i in group], loaded.pad_id)
-        for term in terms:
-            for i, value in zip(
-                group, projector.project(batch, term).total("global-cosine").tolist(), strict=True
-            ):
-                found[term][i] = value
+    danger, safety = (_mean_step(loaded, name) for name in ("danger", "safety"))
+    projector = Projector(loaded.model, {"both": Term(danger, None, (safety,))}, "full")
+
+    def measure(batch: Batch) -> dict[str, Tensor]:
+        toward_danger = projector.project(batch, "both")
+        (toward_safety,) = toward_danger.draws
+        return {
+            "danger": toward_danger.total("global-cosine"),
+            "safety": toward_safety.total("global-cosine"),
+        }
+
+    return _by_row([row.encoded.opening(FIRST_TOKENS) for row in rows], loaded.pad_id, measure)
+
+
+def _mean_step(loaded: LoadedModel, name: str) -> Adapter:
+    anchors = [encode(sample, loaded.tokenizer, 1024) for sample in read_anchors(name).samples]
+    return Adapter(mean_step(loaded.model, anchors, MATCHED_RANK).modules, name)
+
+
+def _by_row(
+    rows: Sequence[Encoded], pad_id: int, measure: Callable[[Batch], Mapping[str, Tensor]]
+) -> dict[str, list[float]]:
+    """What is measured of batches of rows, in the rows' order."""
+    found: dict[str, list[float]] = {}
+    for group in budgeted(range(len(rows)), lambda i: len(rows[i]), _BATCH):
+        for key, column in measure(collate([rows[i] for i in group], pad_id)).items():
+            values = found.setdefault(key, [math.nan] * len(rows))
+            for i, value in zip(group, column.tolist(), strict=True):
+                values[i] = value
     return found
 
 

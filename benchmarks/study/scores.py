@@ -17,19 +17,12 @@ from numpy.typing import NDArray
 from benchmarks.study.data import Row
 from benchmarks.study.matching import gradient, representation
 from benchmarks.study.plan import Start
-from benchmarks.study.projections import (
-    project,
-    project_elsewhere,
-    project_matched,
-    project_matched_elsewhere,
-    project_openings,
-)
+from benchmarks.study.projections import Pass, elsewhere, project, project_matched, project_openings
 from curation.errors import InputError
 
 Floats = NDArray[np.float64]
 Columns = Mapping[str, Floats]
 Stored = Mapping[str, Sequence[float]]
-Pass = Callable[[Sequence[Row], Start], Mapping[str, Sequence[float]]]
 
 _LIST = re.compile(r"^\s*(?:[-*\u2022]|\d+[.)])\s", re.MULTILINE)
 
@@ -131,8 +124,8 @@ PASSES: dict[str, Pass] = {
     "lora": partial(project, state_at="loaded"),
     "full": partial(project, state_at="none"),
     "fresh": partial(project, state_at="fresh"),
-    "other": project_elsewhere,
-    "other-matched": project_matched_elsewhere,
+    "other": partial(elsewhere, by=partial(project, state_at="loaded")),
+    "other-matched": partial(elsewhere, by=project_matched),
     "apart": partial(project, state_at="loaded", apart=True),
     "opening": project_openings,
     "matched": project_matched,
